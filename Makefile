@@ -1,0 +1,46 @@
+# `make repro` runs the pipeline, `make test` the tests; both set everything up first.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+UV := .boot/bin/uv
+
+# DVC starts `python` from PATH; MLflow and DVC must not phone home.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: setup repro test lint ui constraints
+
+setup: $(STAMP)
+
+$(UV):
+	$(PYTHON) -m venv .boot
+	.boot/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): pyproject.toml constraints.txt | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(VENV) -e '.[dev]' -c constraints.txt
+	touch $@
+
+# PROFILE=smoke or PROFILE=paper puts profiles/PROFILE.yaml in the place of params.yaml first.
+repro: setup
+ifdef PROFILE
+	cp profiles/$(PROFILE).yaml params.yaml
+endif
+	dvc repro $(ARGS)
+
+test: setup
+	pytest $(ARGS)
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+ui: setup
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+constraints: $(UV)
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o constraints.txt

@@ -1,0 +1,39 @@
+"""Architectures to prune, one file per family, and the table that names them.
+
+Every entry is called as `build(num_classes=, in_channels=, image_size=, width=)`, with keywords
+only. It returns a network from images [n, in_channels, image_size, image_size] to logits
+[n, num_classes] with PyTorch's or torchvision's initial weights, which `models._init.initialize`
+replaces; it raises ValueError for a width or an image size that it does not support.
+
+To add one, write `models/x.py` with its `build`, import it here and add its line. Importing
+torchvision takes seconds, so a module that needs it does that inside `build`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from models import (
+    lenet_5,
+    lenet_300_100,
+    mobilenet_v2,
+    resnet_cifar,
+    resnet_imagenet,
+    vgg,
+    wide_resnet,
+)
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "lenet_300_100": lenet_300_100.build,
+    "lenet_5": lenet_5.build,
+    "resnet_18": partial(resnet_imagenet.build, depth=18),
+    "resnet_50": partial(resnet_imagenet.build, depth=50),
+    "resnet_20": partial(resnet_cifar.build, depth=20),
+    "resnet_32": partial(resnet_cifar.build, depth=32),
+    "resnet_56": partial(resnet_cifar.build, depth=56),
+    "vgg_16": partial(vgg.build, depth=16),
+    "vgg_19": partial(vgg.build, depth=19),
+    "wide_resnet_28_2": partial(wide_resnet.build, depth=28, widen=2),
+    "mobilenet_v2": mobilenet_v2.build,
+}

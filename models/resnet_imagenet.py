@@ -1,0 +1,22 @@
+"""torchvision's ResNets (He et al., CVPR 2016, table 1) with a stem for small images."""
+
+from torch import nn
+
+
+def build(
+    *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: int
+) -> nn.Module:
+    """ResNet-18 or -50 whose stem is one 3x3 convolution with stride 1, without max-pooling.
+
+    Takes images of any size. The table in the AutoS paper (appendix A.1) cannot be run as printed:
+    its stem and two more layers have stride 2. Its text and its released code say what is done
+    here: 11,164,352 weights for ResNet-18, colour images and 10 classes.
+    """
+    if width != 1:
+        raise ValueError(f"width {width:g} is not supported: torchvision fixes the channels")
+    import torchvision
+
+    model = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=num_classes)
+    model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model

@@ -1,0 +1,57 @@
+"""Validated settings: a section of `params.yaml` per stage, its class beside the code it drives."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from pipeline.errors import UserError
+
+PARAMS = Path("params.yaml")
+
+Density = Annotated[float, Field(gt=0, le=1)]
+"""Fraction of the prunable weights that is kept, in (0, 1]."""
+
+
+def _plain_name(name: str) -> str:
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise ValueError(f"{name!r} is no plain name: use letters, digits, '-', '_' and '.'")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+"""A name that the user gives and that becomes part of file names."""
+
+
+class Config(BaseModel, extra="forbid", frozen=True):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    @classmethod
+    def load(cls, section: str) -> Self:
+        """Read one section of `params.yaml`.
+
+        Raises:
+            UserError: the file or the section is missing, or a value is not valid.
+        """
+        try:
+            content = yaml.safe_load(PARAMS.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{PARAMS}: not found; run from the root of the repository") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{PARAMS}: not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict) or section not in content:
+            raise UserError(f"{PARAMS}: section {section!r} is missing")
+        try:
+            return cls.model_validate(content[section])
+        except ValidationError as error:
+            raise UserError(f"{PARAMS}: {_first_problem(section, error)}") from None
+
+
+def _first_problem(section: str, error: ValidationError) -> str:
+    first, count = error.errors()[0], error.error_count()
+    where = ".".join(str(part) for part in (section, *first["loc"]))
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] not in ("missing", "value_error", "extra_forbidden"):
+        what += f", got {first['input']!r}"
+    return f"{where}: {what}" + (f" (and {count - 1} more)" if count > 1 else "")

@@ -1,0 +1,17 @@
+"""Random pruning: every weight is equally likely to stay."""
+
+import torch
+from torch import nn
+
+from pipeline.criterion import Context, Criterion
+from pipeline.masks import Scores, prunable
+
+
+def score(model: nn.Module, context: Context) -> Scores:
+    return {
+        name: torch.rand(weight.shape, generator=context.generator, dtype=torch.float64)
+        for name, weight in prunable(model).items()
+    }
+
+
+CRITERION = Criterion(score)

@@ -1,0 +1,18 @@
+"""SNIP (Lee et al., ICLR 2019, eq. 5): |w * dL/dw|, the effect of a weight's mask on the loss.
+
+The paper divides by the sum over all weights, which does not change the order.
+"""
+
+from torch import nn
+
+from pipeline.criterion import Context, Criterion
+from pipeline.gradients import mean_gradient
+from pipeline.masks import Scores, prunable
+
+
+def score(model: nn.Module, context: Context) -> Scores:
+    gradient = mean_gradient(model, context.batches)
+    return {name: (w * gradient[name]).detach().abs() for name, w in prunable(model).items()}
+
+
+CRITERION = Criterion(score)

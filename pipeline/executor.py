@@ -1,0 +1,98 @@
+"""Runs units of work, one after the other or in worker processes, with the same results.
+
+Every computation has one thread, in a worker or in the serial run. That keeps results identical
+bit for bit, and for small networks several processes beat several threads.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import forkserver
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from pipeline.recipes import Hardware
+from pipeline.units import Chain, Unit
+
+
+class Compute(Hardware):
+    """Section `compute` of params.yaml."""
+
+    jobs: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"
+    """Worker processes; "auto" is one per core; 1 computes in the stage's own process."""
+
+    @property
+    def workers(self) -> int:
+        return len(os.sched_getaffinity(0)) if self.jobs == "auto" else self.jobs
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware(**self.model_dump(exclude={"jobs"}))
+
+
+def start_importing(*modules: str) -> None:
+    """Let the process from which workers are forked import `modules` while this one goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
+    forkserver.ensure_running()
+
+
+def run(chains: Sequence[Chain], *, workers: int) -> Iterator[tuple[Unit, bool]]:
+    """Compute all units that are not done yet; chains go side by side, a chain in its order.
+
+    Yields:
+        Each unit as soon as it is done, and whether it was done before.
+
+    Raises:
+        UserError: of the first unit that fails; finished units stay.
+    """
+    if workers == 1:
+        _prepare_process()
+        for unit in (unit for chain in chains for unit in chain):
+            reused = unit.done()
+            if not reused:
+                unit.compute()
+            yield unit, reused
+        return
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("forkserver"), initializer=_prepare_worker
+    )
+    try:
+        ready = deque(iter(chain) for chain in chains)
+        running: dict[Future[None], tuple[Unit, Iterator[Unit]]] = {}
+        while ready or running:
+            while ready:
+                chain = ready.popleft()
+                for unit in chain:
+                    if not unit.done():
+                        running[pool.submit(unit.compute)] = unit, chain
+                        break
+                    yield unit, True
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                unit, chain = running.pop(future)
+                future.result()
+                yield unit, False
+                ready.append(chain)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_process() -> None:
+    torch.set_num_threads(1)
+
+
+def _prepare_worker() -> None:
+    _prepare_process()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    # A stage that is killed cannot stop its workers; without this they would wait for ever.
+    threading.Thread(target=end_with_parent, daemon=True).start()

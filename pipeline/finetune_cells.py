@@ -1,0 +1,114 @@
+"""Section `finetune`: trains every masked network, and the dense one, by the target's recipe."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from models import ARCHITECTURES
+from pipeline.config import Config, Name
+from pipeline.errors import UserError
+from pipeline.flops import forward_flops
+from pipeline.images import ImageSet
+from pipeline.masks import Mask
+from pipeline.networks import NetworkConfig
+from pipeline.recipes import Hardware, TrainConfig
+from pipeline.stores import store_digest
+from pipeline.units import Result, Unit
+
+DENSE = "dense"
+
+
+class FinetuneConfig(Config):
+    """One training recipe per target, the same for every criterion."""
+
+    recipes: dict[Name, TrainConfig] = Field(min_length=1)
+
+    def units(
+        self, index: Mapping[str, Any], *, masks: Path, images: Path, hardware: Hardware
+    ) -> list[Unit]:
+        """One unit per mask, and one per target and seed for the dense network.
+
+        Args:
+            index: content of masks.json.
+            masks: folder of the masks.
+            images: folder of the prepared image sets.
+
+        Raises:
+            UserError: a target has no recipe.
+        """
+        units = []
+        for cell in [*_dense_cells(index), *index["masks"]]:
+            target, network = cell["target"], NetworkConfig(**index["targets"][cell["target"]])
+            if target not in self.recipes:
+                raise UserError(
+                    f"params.yaml: finetune.recipes: no recipe for target {target!r} of prune"
+                )
+            store = images / f"{network.images}.zarr"
+            settings = FinetuneCell(
+                network=network,
+                images=store,
+                mask=masks / cell["file"] if cell["file"] else None,
+                seed=cell["seed"],
+                recipe=self.recipes[target],
+                hardware=hardware,
+            )
+            name = f"finetune/{target}/{cell['criterion']}/{cell['density']:g}/{cell['seed']}"
+            inputs = {"images": store_digest(store), "mask": cell["sha256"]}
+            units.append(
+                Unit(name, finetune, settings, inputs, (ARCHITECTURES[network.architecture],))
+            )
+        return units
+
+
+class FinetuneCell(Config):
+    """Settings of a unit: one training."""
+
+    network: NetworkConfig
+    images: Path
+    mask: Path | None
+    seed: int
+    """Of the initialisation and of the order of the images."""
+    recipe: TrainConfig
+    hardware: Hardware
+
+
+def finetune(cell: FinetuneCell) -> Result:
+    """The trained network's state, described by its history, test accuracy and cost."""
+    from pipeline.training import accuracy, fit  # Lightning takes seconds to import
+
+    images = ImageSet.load(cell.images)
+    model = cell.network.build(images, seed=cell.seed)
+    mask = Mask.load(cell.mask)[0] if cell.mask else Mask.dense(model)
+    image = images.normalize(images.test.images[:1])
+    flops, dense_flops = forward_flops(model, image, mask)
+    start = time.perf_counter()
+    history = fit(model, images, cell.recipe, seed=cell.seed, mask=mask, hardware=cell.hardware)
+    about = {
+        "kept": mask.kept,
+        "total": mask.total,
+        "flops": flops,
+        "dense_flops": dense_flops,
+        **asdict(history),
+        "test_accuracy": accuracy(model, images, images.test),
+        "seconds": time.perf_counter() - start,
+    }
+    return Result(model.state_dict(), about)
+
+
+def _dense_cells(index: Mapping[str, Any]) -> list[dict[str, Any]]:
+    pairs = dict.fromkeys((mask["target"], mask["seed"]) for mask in index["masks"])
+    return [
+        {
+            "target": target,
+            "criterion": DENSE,
+            "density": 1.0,
+            "seed": seed,
+            "file": None,
+            "sha256": DENSE,
+        }
+        for target, seed in pairs
+    ]

@@ -1,0 +1,168 @@
+"""Iterative rewind pruning (AutoS paper, Algorithm 2): train, prune, count survivors, rewind.
+
+Where the released code of the paper differs from the paper this follows the paper: it trains before
+it prunes, prunes survivors only, reaches the final density, rewinds everything, and takes the mean
+gradient.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+
+from models import ARCHITECTURES
+from pipeline.config import Config
+from pipeline.criteria import CRITERIA
+from pipeline.criterion import Batches, Context, Criterion
+from pipeline.errors import unknown
+from pipeline.gradients import mean_gradient
+from pipeline.images import ImageSet, ScoringConfig
+from pipeline.masks import Mask, keep_top, prunable
+from pipeline.networks import NetworkConfig
+from pipeline.recipes import Hardware, TrainConfig
+from pipeline.schedules import SCHEDULES
+from pipeline.stores import store_digest
+from pipeline.units import Result, Unit, read_result
+
+IRP_CRITERIA = ("snip", "magnitude")
+
+
+def next_round(
+    initial: nn.Module,
+    mask: Mask,
+    *,
+    train: Callable[[nn.Module, Mask], Any],
+    criterion: Criterion,
+    batches: Batches,
+    density: float,
+) -> tuple[Mask, Any]:
+    """One round of IRP. `initial` is left untouched.
+
+    Args:
+        initial: the network at its initialisation.
+        mask: what the rounds so far have left.
+        train: trains the network it is given, in place, under the mask.
+        density: of the whole network, to prune down to.
+
+    Returns:
+        The mask after this round, a subset of `mask`, and what `train` returned.
+    """
+    model = copy.deepcopy(initial)  # rewinds weights, biases and all of BatchNorm
+    mask.apply_(model)
+    history = train(model, mask)
+    scores = criterion.score(model, Context(batches, density, torch.Generator()))
+    return keep_top(scores, density, within=mask), history
+
+
+class SourceConfig(NetworkConfig):
+    """One network on which IRP is run."""
+
+    criterion: str = "snip"
+    """Applied to the trained weights of every round."""
+    rounds: int = Field(default=20, gt=0)
+    final_density: float = Field(default=0.01, gt=0, lt=1)
+    schedule: str = "linear"
+    scoring: ScoringConfig
+    """Images for the criterion and for the initial gradient."""
+    train: TrainConfig
+    seed: int = 0
+
+    @field_validator("criterion")
+    @classmethod
+    def _criterion_known(cls, name: str) -> str:
+        if name not in IRP_CRITERIA:
+            raise ValueError(unknown("IRP criterion", name, IRP_CRITERIA))
+        return name
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_known(cls, name: str) -> str:
+        if name not in SCHEDULES:
+            raise ValueError(unknown("schedule", name, SCHEDULES))
+        return name
+
+    @property
+    def densities(self) -> list[float]:
+        """Density after each round."""
+        return SCHEDULES[self.schedule](self.final_density, self.rounds)
+
+
+class InitialState(Config):
+    """Settings of a unit: weights and mean gradient at initialisation."""
+
+    source: SourceConfig
+    images: Path
+
+
+def initial_state(settings: InitialState) -> Result:
+    """Tensors "weight/<name>" and "gradient/<name>" of every prunable weight."""
+    source, images = settings.source, ImageSet.load(settings.images)
+    model = source.build(images, seed=source.seed)
+    model.train(source.scoring.batch_norm == "train")
+    gradients = mean_gradient(model, source.scoring.batches(images, seed=source.seed))
+    tensors = {f"weight/{name}": weight.detach() for name, weight in prunable(model).items()}
+    tensors |= {f"gradient/{name}": gradient for name, gradient in gradients.items()}
+    return Result(tensors, {})
+
+
+class Round(InitialState):
+    """Settings of a unit: one round of IRP."""
+
+    index: int
+    """From 1 to the number of rounds."""
+    previous: Path | None
+    """Result of the round before."""
+    hardware: Hardware
+
+
+def compute_round(settings: Round) -> Result:
+    """The mask after the round; described by its density and the training before the cut."""
+    from pipeline.training import fit  # Lightning takes seconds to import
+
+    source, images = settings.source, ImageSet.load(settings.images)
+    initial = source.build(images, seed=source.seed)
+
+    def train(model: nn.Module, mask: Mask) -> dict[str, list[float]]:
+        # Every round has the same seed: the order of the images is rewound, too.
+        history = fit(
+            model, images, source.train, seed=source.seed, mask=mask, hardware=settings.hardware
+        )
+        model.train(source.scoring.batch_norm == "train")
+        return asdict(history)
+
+    previous = settings.previous
+    mask, history = next_round(
+        initial,
+        Mask(read_result(previous).tensors) if previous else Mask.dense(initial),
+        train=train,
+        criterion=CRITERIA[source.criterion],
+        batches=source.scoring.batches(images, seed=source.seed),
+        density=source.densities[settings.index - 1],
+    )
+    about = {"density": mask.density, "empty_layers": mask.empty_layers(), **history}
+    return Result(mask.keep, about)
+
+
+def units(name: str, source: SourceConfig, images: Path, hardware: Hardware) -> list[Unit]:
+    """The work of one source in order: its initial state, then its rounds."""
+    uses = (ARCHITECTURES[source.architecture], CRITERIA[source.criterion].score)
+    inputs = {"images": store_digest(images)}
+    settings = InitialState(source=source, images=images)
+    chain = [Unit(f"irp/{name}/initial", initial_state, settings, inputs, uses)]
+    for index in range(1, source.rounds + 1):
+        before = chain[-1]
+        settings = Round(
+            source=source,
+            images=images,
+            index=index,
+            previous=before.path if index > 1 else None,
+            hardware=hardware,
+        )
+        inputs = {"before": before.key}
+        chain.append(Unit(f"irp/{name}/round_{index:02d}", compute_round, settings, inputs, uses))
+    return chain

@@ -1,0 +1,20 @@
+"""A cell of the grid of masks that AutoS fills.
+
+Apart from the other cells, so that theirs do not depend on the predictor's code.
+"""
+
+from pathlib import Path
+
+from pipeline.mask_cells import MaskCell, find_mask
+from pipeline.predictor import Predictor
+from pipeline.units import Result
+
+
+class PredictedMaskCell(MaskCell):
+    """Settings of a unit: one mask by a trained predictor."""
+
+    predictor: Path
+
+
+def predicted_mask(cell: PredictedMaskCell) -> Result:
+    return find_mask(cell, Predictor.load(cell.predictor).criterion)

@@ -1,0 +1,180 @@
+"""Trains the AutoS predictor on surviving scores and measures it on weights held out."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.autos import BACKBONES
+from pipeline.config import Config, Name
+from pipeline.errors import UserError, unknown
+from pipeline.predictor import SCALING, Input, Predictor, features
+from pipeline.recipes import Hardware
+from pipeline.stores import store_digest
+from pipeline.survival import Survival, read_survival
+from pipeline.units import Result, Unit
+
+MAP_RANGE, MAP_POINTS = 4.0, 81
+BINS = 50
+
+
+class PredictorConfig(Config):
+    """Section `train_predictor`; the defaults are those of the paper (Table 7 and B.2)."""
+
+    sources: list[Name] | Literal["all"] = "all"
+    """Sources of section `irp` to learn from; their weights are merged."""
+    backbone: str = "resnet18"
+    inputs: list[Input] = Field(default=["weight", "gradient"], min_length=1)
+    holdout: float = Field(default=0.1, gt=0, lt=1)
+    """Fraction of every source's weights, drawn at random, kept out of training."""
+    epochs: int = Field(default=10, gt=0)
+    batch_size: int = Field(default=1024, gt=1)
+    lr: float = Field(default=0.01, gt=0)
+    seed: int = 0
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in BACKBONES:
+            raise ValueError(unknown("backbone", name, BACKBONES))
+        return name
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct(cls, inputs: list[Input]) -> list[Input]:
+        if len(set(inputs)) < len(inputs):
+            raise ValueError(f"{inputs} names an input twice")
+        return inputs
+
+
+class PredictorTraining(Config):
+    """Settings of a unit: one training of a predictor."""
+
+    predictor: PredictorConfig
+    survival: Path
+    hardware: Hardware
+
+
+def train_predictor(settings: PredictorTraining) -> Result:
+    """The predictor's state, described by "about" (as in predictor.json) and "report"."""
+    from pipeline.predictor_fit import fit_regression  # Lightning takes seconds to import
+
+    config = settings.predictor
+    networks = _chosen(read_survival(settings.survival), config)
+    generator = torch.Generator().manual_seed(config.seed)
+    train, held = {}, {}
+    for name, network in networks.items():
+        order = torch.randperm(len(network.weight), generator=generator)
+        count = max(1, round(config.holdout * len(order)))
+        held[name], train[name] = order[:count], order[count:]
+    inputs = {name: features(config.inputs, _values(net)) for name, net in networks.items()}
+    labels = {name: _label(network) for name, network in networks.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = BACKBONES[config.backbone](len(config.inputs))
+    history = fit_regression(
+        network,
+        *(torch.cat([values[n][train[n]] for n in networks]) for values in (inputs, labels)),
+        validation=tuple(
+            torch.cat([values[n][held[n]] for n in networks]) for values in (inputs, labels)
+        ),
+        config=config,
+        hardware=settings.hardware,
+    )
+    about = {
+        "backbone": config.backbone,
+        "inputs": list(config.inputs),
+        "scaling": SCALING,
+        "target": "rounds survived / number of rounds",
+        "training": config.model_dump(mode="json"),
+        "sources": {name: network.about["source"] for name, network in networks.items()},
+    }
+    predictor = Predictor(network, about)
+    report = {
+        "train_mse": history["train_mse"],
+        "validation_mse": history["validation_mse"],
+        "networks": {
+            name: _report(predictor, network, held[name]) for name, network in networks.items()
+        },
+        "map": _map(predictor),
+    }
+    return Result(network.state_dict(), {"about": about, "report": report})
+
+
+def unit(config: PredictorConfig, survival: Path, hardware: Hardware) -> Unit:
+    settings = PredictorTraining(predictor=config, survival=survival, hardware=hardware)
+    inputs = {"survival": store_digest(survival)}
+    return Unit("train_predictor/predictor", train_predictor, settings, inputs)
+
+
+def _chosen(networks: dict[str, Survival], config: PredictorConfig) -> dict[str, Survival]:
+    if config.sources == "all":
+        return networks
+    for name in config.sources:
+        if name not in networks:
+            raise UserError(f"params.yaml: sources: {unknown('source', name, networks)}")
+    return {name: networks[name] for name in config.sources}
+
+
+def _values(network: Survival) -> dict[str, Tensor]:
+    return {
+        "weight": torch.from_numpy(network.weight),
+        "gradient": torch.from_numpy(network.gradient),
+    }
+
+
+def _label(network: Survival) -> Tensor:
+    return torch.from_numpy(network.survival.astype(np.float32)) / network.rounds
+
+
+def _report(predictor: Predictor, network: Survival, held: Tensor) -> dict[str, Any]:
+    """Figures on the held-out weights: the predictor's, and those of SNIP and magnitude."""
+    from scipy.stats import spearmanr
+
+    values, label = _values(network), _label(network)[held]
+    predicted = predictor.predict(values)[held]
+    scores = {
+        "autos": predicted,
+        "snip": (values["weight"] * values["gradient"]).abs()[held],
+        "magnitude": values["weight"].abs()[held],
+    }
+    counts = torch.from_numpy(network.survival.astype(np.int64))[held]
+    overlap: dict[str, list[float]] = {name: [] for name in scores}
+    for survived in range(1, network.rounds + 1):
+        truth = counts >= survived
+        kept = int(truth.sum())
+        for name, score in scores.items():
+            best = score.argsort(descending=True, stable=True)[:kept]
+            overlap[name].append(float(truth[best].float().mean()) if kept else float("nan"))
+    edges = torch.linspace(0, 1, BINS + 1)
+    joint = torch.zeros(network.rounds + 1, BINS)
+    column = (torch.bucketize(predicted, edges) - 1).clamp(0, BINS - 1)
+    joint.index_put_((counts, column), torch.ones(len(held)), accumulate=True)
+    return {
+        "held_out": len(held),
+        "mse": float(F.mse_loss(predicted, label)),
+        "label_variance": float(label.var(correction=0)),
+        "spearman": {n: float(spearmanr(s, counts).statistic) for n, s in scores.items()},
+        "densities": network.about["densities"],
+        "overlap": overlap,
+        "joint_histogram": joint.int().tolist(),
+    }
+
+
+def _map(predictor: Predictor) -> dict[str, Any]:
+    """Predicted survival on a grid of scaled inputs, in units of their root mean square."""
+    axis = torch.linspace(-MAP_RANGE, MAP_RANGE, MAP_POINTS)
+    with torch.no_grad():
+        if len(predictor.inputs) == 1:
+            scores = predictor.network(axis[:, None])[None]
+        else:
+            grid = torch.cartesian_prod(axis, axis).flip(1)
+            if predictor.inputs[0] == "gradient":
+                grid = grid.flip(1)
+            scores = predictor.network(grid).view(MAP_POINTS, MAP_POINTS)
+    # Rows are gradients, columns are weights; with one input there is one row.
+    return {"axis": axis.tolist(), "scores": scores.tolist()}

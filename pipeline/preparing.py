@@ -1,0 +1,64 @@
+"""From an image set as its makers give it to the store that every later stage reads."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.datasets import DATASETS
+from pipeline.datasets.base import ImageSource, Labelled, RawImages, hold_out
+from pipeline.errors import UserError
+from pipeline.images import KIND, VERSION, write_images
+from pipeline.stores import read_store
+
+
+def prepare(source: ImageSource, out: Path) -> dict[str, Any]:
+    """Read the images, hold some out for validation, and store all; return the description.
+
+    Raises:
+        UserError: the images are not found or not as they must be.
+    """
+    raw = DATASETS[source.kind](source)
+    _check(raw, source.kind)
+    images, labels = raw.train
+    kept, held = hold_out(
+        labels,
+        source.validation,
+        classes=raw.classes,
+        seed=source.seed,
+        setting=f"{source.kind}: validation",
+    )
+    splits: dict[str, Labelled] = {
+        "train": (images[kept], labels[kept]),
+        "validation": (images[held], labels[held]),
+        "test": raw.test,
+    }
+    about = {
+        "kind": source.kind,
+        "classes": raw.classes,
+        "sizes": {name: len(labels) for name, (_, labels) in splits.items()},
+        "validation": source.validation,
+        "seed": source.seed,
+        "provenance": raw.provenance,
+    }
+    write_images(out, splits, about)
+    return read_store(out, kind=KIND, version=VERSION)[1]
+
+
+def _check(raw: RawImages, kind: str) -> None:
+    for part, (images, labels) in {"training": raw.train, "test": raw.test}.items():
+        where = f"{kind}: the {part} images"
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+            raise UserError(
+                f"{where} must be uint8 [n, side, side, channels], not {images.dtype} "
+                f"{list(images.shape)}"
+            )
+        if images.shape[1:] != raw.train[0].shape[1:]:
+            raise UserError(f"{where} differ from the training images in size or channels")
+        if len(images) != len(labels) or not len(labels):
+            raise UserError(f"{where} number {len(images)}, their labels {len(labels)}")
+        if not 0 <= labels.min() <= labels.max() < len(raw.classes):
+            raise UserError(
+                f"{where} have labels from {labels.min()} to {labels.max()}, but the "
+                f"{len(raw.classes)} classes are numbered from 0"
+            )

@@ -1,0 +1,76 @@
+"""Settings of a training: the recipe, and the hardware it runs on."""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import nn
+
+from pipeline.augmentation import AUGMENTATIONS
+from pipeline.config import Config
+from pipeline.errors import unknown
+
+
+class Hardware(Config):
+    """Where a network is trained; handed to Lightning's Trainer."""
+
+    accelerator: str = "auto"
+    devices: Literal[1] | Annotated[list[int], Field(min_length=1, max_length=1)] = 1
+    """One device per training, or the index of one; more trainings run side by side instead."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+
+class TrainConfig(Config):
+    """A training recipe."""
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    optimizer: Literal["sgd", "adam"]
+    lr: float = Field(gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["multistep", "cosine"]
+    """Multistep: lr times `gamma` after each epoch of `milestones`; cosine: to 0, every step."""
+    milestones: list[int] = Field(default_factory=list)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    augmentation: str = "none"
+
+    @field_validator("augmentation")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in AUGMENTATIONS:
+            raise ValueError(unknown("augmentation", name, AUGMENTATIONS))
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if self.optimizer == "adam" and (self.momentum or self.nesterov):
+            raise ValueError("momentum and nesterov belong to optimizer 'sgd'")
+        if self.schedule == "cosine" and self.milestones:
+            raise ValueError("milestones belong to schedule 'multistep'")
+        return self
+
+    def optimizers(self, model: nn.Module, steps: int) -> dict[str, Any]:
+        """Optimizer and learning-rate schedule in Lightning's form; `steps` per epoch."""
+        if self.optimizer == "adam":
+            optimizer: torch.optim.Optimizer = torch.optim.Adam(
+                model.parameters(), lr=self.lr, weight_decay=self.weight_decay
+            )
+        else:
+            optimizer = torch.optim.SGD(
+                model.parameters(),
+                lr=self.lr,
+                momentum=self.momentum,
+                nesterov=self.nesterov,
+                weight_decay=self.weight_decay,
+            )
+        if self.schedule == "cosine":
+            schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer, T_max=self.epochs * steps
+            )
+        else:
+            schedule = torch.optim.lr_scheduler.MultiStepLR(
+                optimizer, [epoch * steps for epoch in self.milestones], gamma=self.gamma
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

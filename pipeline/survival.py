@@ -1,0 +1,58 @@
+"""The surviving-score dataset: per source network, each weight's start and how long it survived."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.stores import read_store, write_store
+
+KIND, VERSION = "surviving-score dataset", 1
+
+
+@dataclass(frozen=True)
+class Survival:
+    """One network's prunable weights, flattened and joined in parameter order.
+
+    Attributes:
+        weight: float32 [n], at initialisation.
+        gradient: float32 [n], of the mean loss at initialisation.
+        survival: uint16 [n], rounds of iterative pruning survived, 0 to the number of rounds.
+        about: everything needed to make the network again ("source"), the table of its layers
+            ("layers": name, offset, shape), the density after each round ("densities"), and
+            what was seen in each round ("rounds").
+    """
+
+    weight: np.ndarray
+    gradient: np.ndarray
+    survival: np.ndarray
+    about: dict[str, Any]
+
+    @property
+    def rounds(self) -> int:
+        return len(self.about["densities"])
+
+
+def write_survival(path: Path, networks: dict[str, Survival]) -> None:
+    arrays = {
+        f"{name}/{array}": getattr(network, array)
+        for name, network in networks.items()
+        for array in ("weight", "gradient", "survival")
+    }
+    about = {name: network.about for name, network in networks.items()}
+    write_store(path, arrays, kind=KIND, version=VERSION, about=about)
+
+
+def read_survival(path: Path) -> dict[str, Survival]:
+    """Raises UserError: the store is missing, incomplete or damaged."""
+    arrays, about = read_store(path, kind=KIND, version=VERSION)
+    return {
+        name: Survival(
+            arrays[f"{name}/weight"],
+            arrays[f"{name}/gradient"],
+            arrays[f"{name}/survival"],
+            about[name],
+        )
+        for name in about
+    }

@@ -1,0 +1,46 @@
+"""The trained predictor as MLflow's registered model `autos`, without pickle."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.predictor import Predictor
+from stages._stage import Stage
+
+MODEL, ALIAS = "autos", "champion"
+CODE = Path("stages/_mlflow_model.py")
+REQUIREMENTS = ("torch", "numpy", "pandas", "pydantic", "pyyaml", "safetensors")
+
+
+def register(stage: Stage, folder: Path) -> None:
+    """Log the predictor and point the alias to it; a version that is registered is reused."""
+    import mlflow
+    import pandas
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    client, digest = stage.store.client, Predictor.digest(folder)
+    found = client.search_model_versions(f"name = '{MODEL}' and tags.sha256 = '{digest}'")
+    if found:
+        number = found[0].version
+    else:
+        inputs = Predictor.load(folder).inputs
+        rng = np.random.default_rng(0)
+        example = pandas.DataFrame({n: rng.normal(size=5).astype("float32") for n in inputs})
+        with mlflow.start_run(run_id=stage.run.id):
+            model = mlflow.pyfunc.log_model(
+                name=MODEL,
+                python_model=str(CODE),
+                code_paths=["pipeline", "models"],
+                artifacts={"predictor": str(folder)},
+                signature=ModelSignature(
+                    inputs=Schema([ColSpec(DataType.float, name) for name in inputs]),
+                    outputs=Schema([ColSpec(DataType.float, "score")]),
+                ),
+                input_example=example,
+                pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            )
+        number = mlflow.register_model(model.model_uri, MODEL, tags={"sha256": digest}).version
+    client.set_registered_model_alias(MODEL, ALIAS, number)
+    stage.run.log(tags={"registered_model": f"models:/{MODEL}/{number}"})

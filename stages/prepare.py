@@ -1,0 +1,32 @@
+"""DVC stage `prepare`: image sets become zarr stores with a fixed split."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.config import Config, Name
+from pipeline.datasets.base import ImageSource
+from pipeline.preparing import prepare
+from stages._stage import Stage, run
+
+OUT = Path("data/images")
+
+
+class PrepareConfig(Config):
+    """Section `prepare`."""
+
+    images: dict[Name, ImageSource] = Field(min_length=1)
+    """Image sets by the name that sources and targets use."""
+
+
+def main() -> None:
+    config = PrepareConfig.load("prepare")
+    with Stage("prepare", config) as stage:
+        for name, source in config.images.items():
+            about = prepare(source, OUT / f"{name}.zarr")
+            sizes = {f"{name}.{split}": size for split, size in about["sizes"].items()}
+            stage.run.log(metrics=sizes)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,50 @@
+"""DVC stage `train_predictor`: learn to predict survival; register the predictor in MLflow."""
+
+from pathlib import Path
+
+from models.autos import BACKBONES
+from pipeline.executor import Compute, start_importing
+from pipeline.executor import run as run_units
+from pipeline.files import write_json
+from pipeline.predictor import Predictor
+from pipeline.predictor_training import PredictorConfig, unit
+from stages._registry import register
+from stages._stage import Stage, run
+
+SURVIVAL = Path("data/survival.zarr")
+OUT = Path("data/predictor")
+REPORT = Path("data/predictor_report.json")
+
+
+def main() -> None:
+    start_importing("pipeline.predictor_fit")
+    config, compute = PredictorConfig.load("train_predictor"), Compute.load("compute")
+    with Stage("train_predictor", config) as stage:
+        training = unit(config, SURVIVAL, compute.hardware)
+        for _ in stage.progress(run_units([[training]], workers=compute.workers), total=1):
+            pass
+        result = training.result()
+        network = BACKBONES[config.backbone](len(config.inputs))
+        network.load_state_dict(result.tensors)
+        Predictor(network, result.about["about"]).save(OUT)
+        report = result.about["report"]
+        write_json(REPORT, report)
+        stage.run.log(metrics=metrics(report))
+        stage.run.log_artifact(REPORT)
+        register(stage, OUT)
+
+
+def metrics(report: dict) -> dict:
+    """Curves per epoch; per source, rank correlation, and overlap by density in per mille."""
+    found = {key: list(enumerate(report[key], start=1)) for key in ("train_mse", "validation_mse")}
+    for name, network in report["networks"].items():
+        found[f"mse.{name}"] = network["mse"]
+        steps = [round(1000 * density) for density in network["densities"]]
+        for criterion, overlap in network["overlap"].items():
+            found[f"spearman.{criterion}.{name}"] = network["spearman"][criterion]
+            found[f"overlap.{criterion}.{name}"] = list(zip(steps, overlap, strict=True))
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
