@@ -19,7 +19,7 @@ $(UV):
 
 $(STAMP): pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --python $(VENV) -e '.[dev]' -c constraints.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(VENV) -e '.[dev]' -c constraints.txt
 	touch $@
 
 # PROFILE=smoke or PROFILE=paper puts profiles/PROFILE.yaml in the place of params.yaml first.

@@ -14,9 +14,7 @@ STAGES = [
 ]
 
 
-def build(
-    *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0
-) -> nn.Module:
+def build(*, num_classes: int, in_channels: int, image_size: int, width: float = 1.0) -> nn.Module:
     """MobileNetV2 that divides the image side by 8 in place of 32: 2.24 M parameters, 10 classes.
 
     The stem and the first stage with stride 2 have stride 1, as is usual on CIFAR; there is no

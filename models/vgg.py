@@ -13,7 +13,7 @@ TABLE_1 = {16: "D", 19: "E"}
 def build(
     *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0, depth: int
 ) -> nn.Sequential:
-    """The form of the lottery-ticket literature: no hidden linear layer, average in place of pool 5.
+    """The form of the lottery-ticket literature: after four max-poolings, average and classify.
 
     The AutoS paper's table (appendix A.1) prints the ImageNet head, its released code uses this
     form: 14,715,584 weights for VGG-16 and 10 classes, 20,070,080 for VGG-19 and 100 classes.
@@ -34,7 +34,7 @@ def build(
 
 
 def convolutions(depth: int, *, in_channels: int, width: float = 1.0) -> nn.Sequential:
-    """torchvision's layers up to the fifth pooling, inclusive: [n, in_channels, s, s] to s // 32."""
+    """torchvision's layers with all five poolings: [n, in_channels, s, s] to [n, 512, s/32, s/32]."""
     from torchvision.models import vgg
 
     plan = [c if c == "M" else scaled(c, width) for c in vgg.cfgs[TABLE_1[depth]]]

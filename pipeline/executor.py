@@ -10,35 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import forkserver
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 
-from pipeline.recipes import Hardware
 from pipeline.units import Chain, Unit
-
-
-class Compute(Hardware):
-    """Section `compute` of params.yaml."""
-
-    jobs: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"
-    """Worker processes; "auto" is one per core; 1 computes in the stage's own process."""
-
-    @property
-    def workers(self) -> int:
-        return len(os.sched_getaffinity(0)) if self.jobs == "auto" else self.jobs
-
-    @property
-    def hardware(self) -> Hardware:
-        return Hardware(**self.model_dump(exclude={"jobs"}))
-
-
-def start_importing(*modules: str) -> None:
-    """Let the process from which workers are forked import `modules` while this one goes on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
-    forkserver.ensure_running()
 
 
 def run(chains: Sequence[Chain], *, workers: int) -> Iterator[tuple[Unit, bool]]:

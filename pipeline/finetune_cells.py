@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import Field
 
 from models import ARCHITECTURES
+from pipeline.compute import Hardware
 from pipeline.config import Config, Name
 from pipeline.errors import UserError
 from pipeline.flops import forward_flops
 from pipeline.images import ImageSet
 from pipeline.masks import Mask
 from pipeline.networks import NetworkConfig
-from pipeline.recipes import Hardware, TrainConfig
+from pipeline.recipes import TrainConfig
 from pipeline.stores import store_digest
 from pipeline.units import Result, Unit
 

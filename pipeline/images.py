@@ -1,4 +1,4 @@
-"""A prepared image set: the zarr store that `prepare` writes and every other stage reads."""
+"""A prepared image set as training and scoring use it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,10 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline.config import Config
-from pipeline.stores import read_store, write_store
-
-KIND, VERSION = "image set", 1
-SPLITS = ("train", "validation", "test")
+from pipeline.image_store import KIND, SPLITS, VERSION
+from pipeline.stores import read_store
 
 
 @dataclass(frozen=True)
@@ -102,25 +100,3 @@ class ScoringConfig(Config):
             (images.normalize(images.train.images[part]), images.train.labels[part])
             for part in chosen.split(self.batch_size)
         ]
-
-
-def write_images(path: Path, raw: dict[str, tuple[np.ndarray, np.ndarray]], about: dict) -> None:
-    """Write the splits, each images uint8 [n, h, w, c] and labels [n], as one store."""
-    arrays: dict[str, np.ndarray] = {}
-    for split in SPLITS:
-        images, labels = raw[split]
-        arrays[f"{split}/images"] = images
-        arrays[f"{split}/labels"] = labels.astype(np.uint16)
-    scaled = _channel_moments(raw["train"][0])
-    write_store(path, arrays, kind=KIND, version=VERSION, about={**about, **scaled})
-
-
-def _channel_moments(images: np.ndarray) -> dict[str, list[float]]:
-    """Mean and standard deviation per channel from a histogram: exact, and light on memory."""
-    levels = np.arange(256) / 255
-    mean, std = [], []
-    for channel in range(images.shape[-1]):
-        share = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., 0].size
-        mean.append(float(share @ levels))
-        std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)))
-    return {"mean": mean, "std": std}

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from torch import nn
 
 from models import ARCHITECTURES
+from pipeline.compute import Hardware
 from pipeline.config import Config
 from pipeline.criteria import CRITERIA
 from pipeline.criterion import Batches, Context, Criterion
@@ -24,7 +25,7 @@ from pipeline.gradients import mean_gradient
 from pipeline.images import ImageSet, ScoringConfig
 from pipeline.masks import Mask, keep_top, prunable
 from pipeline.networks import NetworkConfig
-from pipeline.recipes import Hardware, TrainConfig
+from pipeline.recipes import TrainConfig
 from pipeline.schedules import SCHEDULES
 from pipeline.stores import store_digest
 from pipeline.units import Result, Unit, read_result

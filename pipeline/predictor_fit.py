@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.compute import Hardware
 from pipeline.errors import UserError
 from pipeline.predictor_training import PredictorConfig
-from pipeline.recipes import Hardware
 from pipeline.training import quiet_trainer
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.autos import BACKBONES
+from pipeline.compute import Hardware
 from pipeline.config import Config, Name
 from pipeline.errors import UserError, unknown
 from pipeline.predictor import SCALING, Input, Predictor, features
-from pipeline.recipes import Hardware
 from pipeline.stores import store_digest
 from pipeline.survival import Survival, read_survival
 from pipeline.units import Result, Unit

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.datasets import DATASETS
 from pipeline.datasets.base import ImageSource, Labelled, RawImages, hold_out
 from pipeline.errors import UserError
-from pipeline.images import KIND, VERSION, write_images
+from pipeline.image_store import KIND, VERSION, write_images
 from pipeline.stores import read_store
 
 

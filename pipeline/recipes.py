@@ -1,6 +1,6 @@
-"""Settings of a training: the recipe, and the hardware it runs on."""
+"""Settings of a training."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -9,15 +9,6 @@ from torch import nn
 from pipeline.augmentation import AUGMENTATIONS
 from pipeline.config import Config
 from pipeline.errors import unknown
-
-
-class Hardware(Config):
-    """Where a network is trained; handed to Lightning's Trainer."""
-
-    accelerator: str = "auto"
-    devices: Literal[1] | Annotated[list[int], Field(min_length=1, max_length=1)] = 1
-    """One device per training, or the index of one; more trainings run side by side instead."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
 
 class TrainConfig(Config):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from scipy.special import stdtrit
+
 AUTOS, DENSE = "autos", "dense"
 
 Cell = Mapping[str, Any]
@@ -90,9 +92,7 @@ class Results:
         paired = [ours[seed]["test_accuracy"] - theirs[seed]["test_accuracy"] for seed in ours]
         mean, half = fmean(paired), math.nan
         if len(paired) > 1:
-            from scipy.stats import t  # takes seconds to import
-
-            half = t.ppf((1 + confidence) / 2, len(paired) - 1) * stdev(paired)
+            half = stdtrit(len(paired) - 1, (1 + confidence) / 2) * stdev(paired)
             half /= math.sqrt(len(paired))
         return Difference(best, mean, mean - half, mean + half)
 

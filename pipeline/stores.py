@@ -107,8 +107,9 @@ def _open(path: Path) -> zarr.Group:
 
 
 def _digest(values: np.ndarray) -> str:
-    head = f"{values.dtype.str} {values.shape}\n".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(values).tobytes()).hexdigest()
+    state = hashlib.sha256(f"{values.dtype.str} {values.shape}\n".encode())
+    state.update(np.ascontiguousarray(values))
+    return state.hexdigest()
 
 
 def _line(error: Exception) -> str:

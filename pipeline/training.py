@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.augmentation import AUGMENTATIONS
+from pipeline.compute import Hardware
 from pipeline.errors import UserError
 from pipeline.images import ImageSet, Split
 from pipeline.masks import Mask, prunable
-from pipeline.recipes import Hardware, TrainConfig
+from pipeline.recipes import TrainConfig
 
 EVALUATION_BATCH = 500
 

@@ -1,10 +1,9 @@
-"""What every stage does around its work: one at a time, clear errors, MLflow runs, progress."""
+"""What every stage does around its work: one at a time, MLflow runs, progress."""
 
-import errno
 import fcntl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,36 +12,13 @@ from typing import Self, TypeVar
 from tqdm import tqdm
 
 from pipeline.config import Config
-from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 from stages._tracking import Cell, Curve, Run, Store, flatten
 
 T = TypeVar("T")
 
-USER_ERROR = 2
 RUNS = Path("data/runs")
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS,
-               errno.ENOTDIR, errno.EISDIR, errno.EIO}  # fmt: skip
 SECONDS_BETWEEN_LINES = 10.0
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a stage; a user's mistake becomes one line and exit code 2."""
-    try:
-        main()
-    except UserError as error:
-        _fail(str(error))
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        _fail(f"{error.filename or 'disk'}: cannot be written or read: {error.strerror}")
-    except KeyboardInterrupt:
-        _fail("interrupted; finished work is kept")
-
-
-def _fail(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr)
-    sys.exit(USER_ERROR)
 
 
 class Stage:

@@ -9,7 +9,7 @@ from pipeline import plots
 from pipeline.config import Config
 from pipeline.files import read_json, write_json
 from pipeline.report import Results, markdown, metrics
-from stages._stage import Stage, run
+from stages._stage import Stage
 from stages._tracking import flatten
 
 RESULTS = Path("data/finetuned/results.json")
@@ -64,7 +64,3 @@ def _write_csv(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -5,13 +5,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pipeline.executor import Compute, start_importing
-from pipeline.executor import run as run_units
+from pipeline.compute import Compute
+from pipeline.executor import run
 from pipeline.files import read_json, write_json
 from pipeline.finetune_cells import FinetuneConfig
 from pipeline.tensors import write_tensors
 from pipeline.units import Unit
-from stages._stage import Stage, run
+from stages._stage import Stage
 from stages._tracking import Curve, flatten
 
 IMAGES = Path("data/images")
@@ -21,12 +21,11 @@ SECONDS = Path("data/finetune_seconds.json")
 
 
 def main() -> None:
-    start_importing("pipeline.training", "pipeline.finetune_cells")
     config, compute = FinetuneConfig.load("finetune"), Compute.load("compute")
     index = read_json(MASKS / "masks.json")
     units = config.units(index, masks=MASKS, images=IMAGES, hardware=compute.hardware)
     with Stage("finetune", config) as stage:
-        work = run_units([[unit] for unit in units], workers=compute.workers)
+        work = run([[unit] for unit in units], workers=compute.workers)
         for unit in stage.progress(work, total=len(units)):
             log(stage, unit)
         cells = [store(unit) for unit in units]
@@ -83,7 +82,3 @@ def accuracy_by_density(cells: list[dict[str, Any]]) -> dict[str, Curve]:
     for (name, step), values in sorted(seeds.items()):
         curves[name].append((step, mean(values)))
     return dict(curves)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from pipeline.compute import Compute
 from pipeline.config import Config, Name
-from pipeline.executor import Compute, start_importing
-from pipeline.executor import run as run_units
+from pipeline.executor import run
 from pipeline.irp import SourceConfig, units
 from pipeline.survival import Survival, write_survival
 from pipeline.units import Unit
-from stages._stage import Stage, run
+from stages._stage import Stage
 from stages._tracking import flatten
 
 IMAGES = Path("data/images")
@@ -26,14 +26,13 @@ class IRPConfig(Config):
 
 
 def main() -> None:
-    start_importing("pipeline.training", "pipeline.irp")
     config, compute = IRPConfig.load("irp"), Compute.load("compute")
     chains = {
         name: units(name, source, IMAGES / f"{source.images}.zarr", compute.hardware)
         for name, source in config.sources.items()
     }
     with Stage("irp", config) as stage:
-        work = run_units(list(chains.values()), workers=compute.workers)
+        work = run(list(chains.values()), workers=compute.workers)
         for _ in stage.progress(work, total=sum(map(len, chains.values()))):
             pass
         networks = {}
@@ -87,7 +86,3 @@ def curves(rounds: list[dict]) -> dict[str, list[tuple[int, float]]]:
         "train_loss": list(enumerate(losses, start=1)),
         "validation_accuracy": list(enumerate(accuracies, start=1)),
     }
-
-
-if __name__ == "__main__":
-    run(main)

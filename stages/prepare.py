@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.config import Config, Name
 from pipeline.datasets.base import ImageSource
 from pipeline.preparing import prepare
-from stages._stage import Stage, run
+from stages._stage import Stage
 
 OUT = Path("data/images")
 
@@ -26,7 +26,3 @@ def main() -> None:
             about = prepare(source, OUT / f"{name}.zarr")
             sizes = {f"{name}.{split}": size for split, size in about["sizes"].items()}
             stage.run.log(metrics=sizes)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.executor import Compute, start_importing
-from pipeline.executor import run as run_units
+from pipeline.compute import Compute
+from pipeline.executor import run
 from pipeline.files import file_digest, write_json
 from pipeline.mask_grid import PruneConfig
 from pipeline.masks import Mask
 from pipeline.units import Unit
-from stages._stage import Stage, run
+from stages._stage import Stage
 from stages._tracking import flatten
 
 IMAGES = Path("data/images")
@@ -19,11 +19,10 @@ OUT = Path("data/masks")
 
 
 def main() -> None:
-    start_importing("pipeline.predicted_mask_cells")
     config, compute = PruneConfig.load("prune"), Compute.load("compute")
     units = config.units(IMAGES, PREDICTOR)
     with Stage("prune", config) as stage:
-        work = run_units([[unit] for unit in units], workers=compute.workers)
+        work = run([[unit] for unit in units], workers=compute.workers)
         for unit in stage.progress(work, total=len(units)):
             log(stage, unit)
         index = {
@@ -69,7 +68,3 @@ def log(stage: Stage, unit: Unit) -> None:
             **{f"layer_density.{name}": d for name, d in about["layer_densities"].items()},
         },
     )
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from models.autos import BACKBONES
-from pipeline.executor import Compute, start_importing
-from pipeline.executor import run as run_units
+from pipeline.compute import Compute
+from pipeline.executor import run
 from pipeline.files import write_json
 from pipeline.predictor import Predictor
 from pipeline.predictor_training import PredictorConfig, unit
 from stages._registry import register
-from stages._stage import Stage, run
+from stages._stage import Stage
 
 SURVIVAL = Path("data/survival.zarr")
 OUT = Path("data/predictor")
@@ -17,11 +17,10 @@ REPORT = Path("data/predictor_report.json")
 
 
 def main() -> None:
-    start_importing("pipeline.predictor_fit")
     config, compute = PredictorConfig.load("train_predictor"), Compute.load("compute")
     with Stage("train_predictor", config) as stage:
         training = unit(config, SURVIVAL, compute.hardware)
-        for _ in stage.progress(run_units([[training]], workers=compute.workers), total=1):
+        for _ in stage.progress(run([[training]], workers=compute.workers), total=1):
             pass
         result = training.result()
         network = BACKBONES[config.backbone](len(config.inputs))
@@ -44,7 +43,3 @@ def metrics(report: dict) -> dict:
             found[f"spearman.{criterion}.{name}"] = network["spearman"][criterion]
             found[f"overlap.{criterion}.{name}"] = list(zip(steps, overlap, strict=True))
     return found
-
-
-if __name__ == "__main__":
-    run(main)

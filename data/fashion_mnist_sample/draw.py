@@ -22,7 +22,7 @@ ORIGINALS = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""SHA-256 of the content: Debian compressed it anew, without the files' names and times."""
+"""SHA-256 of the contents, as Debian's .gz headers lack the names and times of Zalando's."""
 
 
 def main(full_set: Path, target: Path) -> None:

@@ -1,7 +1,8 @@
 """Node-path balancing, NPB (Pham et al., NeurIPS 2023): an integer program per layer.
 
 Layer sizes are those of ERK. With M[i, j] the number of weights kept in the kernel from input
-channel i to output channel j and P[i] the number of paths that reach i through the layers pruned so far, each layer maximises
+channel i to output channel j and P[i] the number of paths that reach i through the layers pruned
+so far, each layer maximises
 
     ALPHA * nodes / (inputs + outputs) + (1 - ALPHA) * sum(P * M) / best + BETA * kernels / kept
 

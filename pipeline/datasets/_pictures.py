@@ -33,7 +33,7 @@ def read_pictures(
         UserError: a file is no image, or it is not as large as the first one.
     """
     digest = hashlib.sha256()
-    pictures = []
+    pictures: list[np.ndarray] = []
     with ThreadPoolExecutor() as pool:
         decoded = pool.map(lambda file: _decode(file, size), files)
         for file, (picture, checksum) in zip(files, decoded, strict=True):
