@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: setup repro test lint ui constraints
+.PHONY: setup repro test lint ui constraints readme
 
 setup: $(STAMP)
 
@@ -44,3 +44,6 @@ ui: setup
 constraints: $(UV)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o constraints.txt
+
+readme: setup
+	python docs/update_readme.py

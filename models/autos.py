@@ -4,7 +4,7 @@ Each maps k input features of n weights, [n, k], to scores [n]; k is 2 for the w
 gradient, 1 for one of them alone (appendix D.1). In eval mode a weight's score depends on nothing
 but its own features.
 
-Table 7 leaves three things open, and the released code departs from it in two more:
+Where table 7 is ambiguous or misprinted, and where the released code departs from it:
 
 - The inside of a backbone. ResNet-18 is the paper's (appendix A.1) and ends in the 32 features
   that the head expects. VGG-19 is torchvision's up to the fifth pooling, then the hidden layers of
@@ -12,9 +12,10 @@ Table 7 leaves three things open, and the released code departs from it in two m
 - The shape in which features enter VGG-19. 64 * 64 * 64 of them are read as 64 channels of 64x64.
 - Biases. "32 x 32 x 3" in VGG-19's second row and "[32, 1]", "[64, 1]" in the heads cannot be the
   sizes of biases; every linear layer has one bias per output.
-- The released code gives VGG-19 3 channels, and both networks a linear output without ReLU. We
-  follow the paper. An output ReLU can die: if it is 0 for all weights, no gradient reaches the
-  network.
+- The released code gives VGG-19 only 3 channels and ends in a linear layer without ReLU, for
+  ResNet-18 from 512 features. We follow the paper. Its output ReLU can be 0 for every weight, and
+  then no gradient reaches the network: ResNet-18 starts like that for 4 of the seeds 0 to 11 (128
+  standard normal pairs, PyTorch's and torchvision's initial weights).
 """
 
 from collections.abc import Callable

@@ -19,7 +19,7 @@ def build(*, num_classes: int, in_channels: int, image_size: int, width: float =
 
     The stem and the first stage with stride 2 have stride 1, as is usual on CIFAR; there is no
     dropout, which would make scores random. Takes images of any size. Channels are multiples
-    of 8 at any width, and the last layer is never narrower than 1280, as in the paper's code.
+    of 8 at any width, and the last layer is never narrower than 1280, as in the paper.
     """
     from torchvision.models import MobileNetV2
 

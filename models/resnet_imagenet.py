@@ -16,7 +16,7 @@ def build(
         raise ValueError(f"width {width:g} is not supported: torchvision fixes the channels")
     import torchvision
 
-    model = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=num_classes)
+    model: nn.Module = torchvision.models.get_model(f"resnet{depth}", num_classes=num_classes)
     model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     model.maxpool = nn.Identity()
     return model

@@ -34,10 +34,10 @@ def build(
 
 
 def convolutions(depth: int, *, in_channels: int, width: float = 1.0) -> nn.Sequential:
-    """torchvision's layers with all five poolings: [n, in_channels, s, s] to [n, 512, s/32, s/32]."""
+    """torchvision's layers with all five poolings: [n, in_channels, s, s] to [n, c, s/32, s/32]."""
     from torchvision.models import vgg
 
     plan = [c if c == "M" else scaled(c, width) for c in vgg.cfgs[TABLE_1[depth]]]
-    layers = vgg.make_layers(plan, batch_norm=True)
+    layers: nn.Sequential = vgg.make_layers(plan, batch_norm=True)
     layers[0] = nn.Conv2d(in_channels, plan[0], 3, padding=1)  # make_layers takes RGB only
     return layers

@@ -13,7 +13,7 @@ PROJECT = ("pipeline", "models")
 REGISTRIES = ("models", "pipeline.criteria", "pipeline.datasets")
 """Packages that only name their modules: what a result uses of them is given to `code`."""
 
-LIBRARIES = ("torch", "lightning", "numpy")
+LIBRARIES = ("torch", "torchvision", "lightning", "numpy")
 
 
 @functools.cache

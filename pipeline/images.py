@@ -14,6 +14,8 @@ from pipeline.config import Config
 from pipeline.image_store import KIND, SPLITS, VERSION
 from pipeline.stores import read_store
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Split:
@@ -87,7 +89,9 @@ class ScoringConfig(Config):
     batch_norm: Literal["train", "eval"]
     """Take gradients with the statistics of the batch, or with the running ones."""
 
-    def batches(self, images: ImageSet, *, seed: int) -> list[tuple[Tensor, Tensor]]:
+    def batches(
+        self, images: ImageSet, *, seed: int, device: torch.device = CPU
+    ) -> list[tuple[Tensor, Tensor]]:
         """Draw `per_class` images of every class (all, if it has fewer), shuffled."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(images.train), generator=generator)
@@ -97,6 +101,9 @@ class ScoringConfig(Config):
         )
         chosen = chosen[torch.randperm(len(chosen), generator=generator)]
         return [
-            (images.normalize(images.train.images[part]), images.train.labels[part])
+            (
+                images.normalize(images.train.images[part]).to(device),
+                images.train.labels[part].to(device),
+            )
             for part in chosen.split(self.batch_size)
         ]

@@ -98,14 +98,17 @@ class InitialState(Config):
 
     source: SourceConfig
     images: Path
+    hardware: Hardware
 
 
 def initial_state(settings: InitialState) -> Result:
     """Tensors "weight/<name>" and "gradient/<name>" of every prunable weight."""
     source, images = settings.source, ImageSet.load(settings.images)
-    model = source.build(images, seed=source.seed)
+    device = settings.hardware.device
+    model = source.build(images, seed=source.seed).to(device)
     model.train(source.scoring.batch_norm == "train")
-    gradients = mean_gradient(model, source.scoring.batches(images, seed=source.seed))
+    batches = source.scoring.batches(images, seed=source.seed, device=device)
+    gradients = mean_gradient(model, batches)
     tensors = {f"weight/{name}": weight.detach() for name, weight in prunable(model).items()}
     tensors |= {f"gradient/{name}": gradient for name, gradient in gradients.items()}
     return Result(tensors, {})
@@ -118,7 +121,6 @@ class Round(InitialState):
     """From 1 to the number of rounds."""
     previous: Path | None
     """Result of the round before."""
-    hardware: Hardware
 
 
 def compute_round(settings: Round) -> Result:
@@ -133,7 +135,7 @@ def compute_round(settings: Round) -> Result:
         history = fit(
             model, images, source.train, seed=source.seed, mask=mask, hardware=settings.hardware
         )
-        model.train(source.scoring.batch_norm == "train")
+        model.to(settings.hardware.device).train(source.scoring.batch_norm == "train")
         return asdict(history)
 
     previous = settings.previous
@@ -142,7 +144,7 @@ def compute_round(settings: Round) -> Result:
         Mask(read_result(previous).tensors) if previous else Mask.dense(initial),
         train=train,
         criterion=CRITERIA[source.criterion],
-        batches=source.scoring.batches(images, seed=source.seed),
+        batches=source.scoring.batches(images, seed=source.seed, device=settings.hardware.device),
         density=source.densities[settings.index - 1],
     )
     about = {"density": mask.density, "empty_layers": mask.empty_layers(), **history}
@@ -153,7 +155,7 @@ def units(name: str, source: SourceConfig, images: Path, hardware: Hardware) -> 
     """The work of one source in order: its initial state, then its rounds."""
     uses = (ARCHITECTURES[source.architecture], CRITERIA[source.criterion].score)
     inputs = {"images": store_digest(images)}
-    settings = InitialState(source=source, images=images)
+    settings = InitialState(source=source, images=images, hardware=hardware)
     chain = [Unit(f"irp/{name}/initial", initial_state, settings, inputs, uses)]
     for index in range(1, source.rounds + 1):
         before = chain[-1]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.compute import Hardware
 from pipeline.config import Config, Density
 from pipeline.criteria import CRITERIA
 from pipeline.criterion import Criterion
@@ -21,6 +22,7 @@ class MaskCell(Config):
     seed: int
     """Of the initialisation, of the choice of scoring images, and of random criteria."""
     scoring: ScoringConfig
+    hardware: Hardware
 
 
 def hand_made_mask(cell: MaskCell) -> Result:
@@ -31,9 +33,10 @@ def hand_made_mask(cell: MaskCell) -> Result:
 def find_mask(cell: MaskCell, criterion: Criterion) -> Result:
     """The mask, described by what it keeps in each layer."""
     images = ImageSet.load(cell.images)
-    model = cell.network.build(images, seed=cell.seed)
+    device = cell.hardware.device
+    model = cell.network.build(images, seed=cell.seed).to(device)
     model.train(cell.scoring.batch_norm == "train")
-    batches = cell.scoring.batches(images, seed=cell.seed)
+    batches = cell.scoring.batches(images, seed=cell.seed, device=device)
     mask = prune(model, criterion, batches, density=cell.density, seed=cell.seed)
     about = {
         "kept": mask.kept,

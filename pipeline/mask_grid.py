@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from models import ARCHITECTURES
+from pipeline.compute import Hardware
 from pipeline.config import Config, Density, Name
 from pipeline.criteria import CRITERIA
 from pipeline.errors import unknown
@@ -45,7 +46,7 @@ class PruneConfig(Config):
             raise ValueError(f"{values} names something twice")
         return values
 
-    def units(self, images: Path, predictor: Path) -> list[Unit]:
+    def units(self, *, images: Path, predictor: Path, hardware: Hardware) -> list[Unit]:
         """One unit per cell, named prune/<target>/<criterion>/<density>/<seed>.
 
         Args:
@@ -53,10 +54,21 @@ class PruneConfig(Config):
             predictor: folder of the trained predictor.
         """
         cells = itertools.product(self.targets, self.criteria, self.densities, self.seeds)
-        return [self._unit(*cell, images=images, predictor=predictor) for cell in cells]
+        return [
+            self._unit(*cell, images=images, predictor=predictor, hardware=hardware)
+            for cell in cells
+        ]
 
     def _unit(
-        self, target: str, criterion: str, density: float, seed: int, images: Path, predictor: Path
+        self,
+        target: str,
+        criterion: str,
+        density: float,
+        seed: int,
+        *,
+        images: Path,
+        predictor: Path,
+        hardware: Hardware,
     ) -> Unit:
         network = self.targets[target]
         store = images / f"{network.images}.zarr"
@@ -68,6 +80,7 @@ class PruneConfig(Config):
             "density": density,
             "seed": seed,
             "scoring": self.scoring,
+            "hardware": hardware,
         }
         inputs = {"images": store_digest(store)}
         architecture = ARCHITECTURES[network.architecture]

@@ -18,12 +18,12 @@ Scores = Mapping[str, Tensor]
 PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights of linear and convolution layers by parameter name, in module order.
+def prunable(model: nn.Module) -> dict[str, Tensor]:
+    """Weights (parameters) of linear and convolution layers by name, in module order.
 
     Biases and normalisation are never pruned. A weight that several layers share counts once.
     """
-    weights: dict[str, nn.Parameter] = {}
+    weights: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if isinstance(module, PRUNABLE) and not any(module.weight is w for w in weights.values()):
             weights[f"{name}.weight" if name else "weight"] = module.weight

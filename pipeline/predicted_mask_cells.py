@@ -17,4 +17,6 @@ class PredictedMaskCell(MaskCell):
 
 
 def predicted_mask(cell: PredictedMaskCell) -> Result:
-    return find_mask(cell, Predictor.load(cell.predictor).criterion)
+    predictor = Predictor.load(cell.predictor)
+    predictor.network.to(cell.hardware.device)
+    return find_mask(cell, predictor.criterion)

@@ -4,7 +4,7 @@ A trained predictor is two files: `predictor.safetensors` and `predictor.json`, 
 the inputs are, how they are scaled and what the predictor was trained on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,7 +24,7 @@ SCALING = "each input divided by its root mean square over all prunable weights 
 Input = Literal["weight", "gradient"]
 
 
-def features(inputs: Sequence[Input], values: dict[str, Tensor]) -> Tensor:
+def features(inputs: Sequence[Input], values: Mapping[Input, Tensor]) -> Tensor:
     """Predictor inputs [n, k] of the n weights of one whole network, comparable across networks.
 
     Args:
@@ -61,7 +61,9 @@ class Predictor:
     def __call__(self, model: nn.Module, context: Context) -> Scores:
         """Predicted survival of every prunable weight of `model`, in [0, 1] up to error."""
         weights = prunable(model)
-        values = {"weight": torch.cat([w.detach().flatten() for w in weights.values()])}
+        values: dict[Input, Tensor] = {
+            "weight": torch.cat([weight.detach().flatten() for weight in weights.values()])
+        }
         if "gradient" in self.inputs:
             gradient = mean_gradient(model, context.batches)
             values["gradient"] = torch.cat([gradient[name].flatten() for name in weights])
@@ -71,11 +73,15 @@ class Predictor:
             for (name, weight), score in zip(weights.items(), scores, strict=True)
         }
 
-    @torch.no_grad()
-    def predict(self, values: dict[str, Tensor]) -> Tensor:
+    def predict(self, values: Mapping[Input, Tensor]) -> Tensor:
         """Scores [n] from the raw weights and gradients [n] of one whole network."""
-        x = features(self.inputs, values)
-        return torch.cat([self.network(part) for part in x.split(self.BATCH)])
+        return self.score(features(self.inputs, values))
+
+    @torch.no_grad()
+    def score(self, inputs: Tensor) -> Tensor:
+        """Scores [n] of scaled inputs [n, k], on the CPU."""
+        device = next(self.network.parameters()).device
+        return torch.cat([self.network(part.to(device)).cpu() for part in inputs.split(self.BATCH)])
 
     def save(self, folder: Path) -> None:
         about = {"kind": KIND, "version": VERSION, **self.about}

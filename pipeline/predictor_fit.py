@@ -31,6 +31,12 @@ def fit_regression(
         torch.manual_seed(config.seed)
         trainer.fit(module, train_dataloaders=batches)
     network.cpu().eval()
+    with torch.no_grad():
+        if network(validation[0][:8192]).std() == 0:
+            raise UserError(
+                f"the predictor gives every weight the same score: backbone {config.backbone!r} "
+                "ends in a ReLU that can start dead; choose another seed or a lower lr"
+            )
     return {"train_mse": module.train_mse, "validation_mse": module.validation_mse}
 
 

@@ -75,13 +75,18 @@ def train_predictor(settings: PredictorTraining) -> Result:
     labels = {name: _label(network) for name, network in networks.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = BACKBONES[config.backbone](len(config.inputs))
+        predictor_network = BACKBONES[config.backbone](len(config.inputs))
+
+    def rows(chosen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return (
+            torch.cat([inputs[name][chosen[name]] for name in networks]),
+            torch.cat([labels[name][chosen[name]] for name in networks]),
+        )
+
     history = fit_regression(
-        network,
-        *(torch.cat([values[n][train[n]] for n in networks]) for values in (inputs, labels)),
-        validation=tuple(
-            torch.cat([values[n][held[n]] for n in networks]) for values in (inputs, labels)
-        ),
+        predictor_network,
+        *rows(train),
+        validation=rows(held),
         config=config,
         hardware=settings.hardware,
     )
@@ -93,7 +98,7 @@ def train_predictor(settings: PredictorTraining) -> Result:
         "training": config.model_dump(mode="json"),
         "sources": {name: network.about["source"] for name, network in networks.items()},
     }
-    predictor = Predictor(network, about)
+    predictor = Predictor(predictor_network.to(settings.hardware.device), about)
     report = {
         "train_mse": history["train_mse"],
         "validation_mse": history["validation_mse"],
@@ -102,7 +107,7 @@ def train_predictor(settings: PredictorTraining) -> Result:
         },
         "map": _map(predictor),
     }
-    return Result(network.state_dict(), {"about": about, "report": report})
+    return Result(predictor_network.state_dict(), {"about": about, "report": report})
 
 
 def unit(config: PredictorConfig, survival: Path, hardware: Hardware) -> Unit:
@@ -120,7 +125,7 @@ def _chosen(networks: dict[str, Survival], config: PredictorConfig) -> dict[str,
     return {name: networks[name] for name in config.sources}
 
 
-def _values(network: Survival) -> dict[str, Tensor]:
+def _values(network: Survival) -> dict[Input, Tensor]:
     return {
         "weight": torch.from_numpy(network.weight),
         "gradient": torch.from_numpy(network.gradient),
@@ -168,13 +173,12 @@ def _report(predictor: Predictor, network: Survival, held: Tensor) -> dict[str, 
 def _map(predictor: Predictor) -> dict[str, Any]:
     """Predicted survival on a grid of scaled inputs, in units of their root mean square."""
     axis = torch.linspace(-MAP_RANGE, MAP_RANGE, MAP_POINTS)
-    with torch.no_grad():
-        if len(predictor.inputs) == 1:
-            scores = predictor.network(axis[:, None])[None]
-        else:
-            grid = torch.cartesian_prod(axis, axis).flip(1)
-            if predictor.inputs[0] == "gradient":
-                grid = grid.flip(1)
-            scores = predictor.network(grid).view(MAP_POINTS, MAP_POINTS)
     # Rows are gradients, columns are weights; with one input there is one row.
+    if len(predictor.inputs) == 1:
+        scores = predictor.score(axis[:, None])[None]
+    else:
+        gradient, weight = torch.meshgrid(axis, axis, indexing="ij")
+        values: dict[Input, Tensor] = {"weight": weight.flatten(), "gradient": gradient.flatten()}
+        grid = torch.stack([values[name] for name in predictor.inputs], dim=1)
+        scores = predictor.score(grid).view(MAP_POINTS, MAP_POINTS)
     return {"axis": axis.tolist(), "scores": scores.tolist()}

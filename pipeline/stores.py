@@ -76,10 +76,10 @@ def read_store(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.nda
         UserError: missing, incomplete or altered store, or one of another kind or version.
     """
     root = _open(path)
-    header = dict(root.attrs)
+    header: dict[str, Any] = dict(root.attrs)
     check_kind(path, header, kind=kind, version=version)
     try:
-        arrays = {name: np.asarray(root[name][:]) for name in header["sha256"]}
+        arrays = {name: np.asarray(root[name]) for name in header["sha256"]}
     except (KeyError, ValueError, OSError, RuntimeError) as error:
         raise UserError(f"{path}: damaged or incomplete ({_line(error)}); {CURE}") from None
     for name, values in arrays.items():
@@ -108,7 +108,7 @@ def _open(path: Path) -> zarr.Group:
 
 def _digest(values: np.ndarray) -> str:
     state = hashlib.sha256(f"{values.dtype.str} {values.shape}\n".encode())
-    state.update(np.ascontiguousarray(values))
+    state.update(np.ascontiguousarray(values).data)
     return state.hexdigest()
 
 

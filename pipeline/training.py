@@ -57,7 +57,8 @@ def fit(
     mask = mask or Mask.dense(model)
     mask.check(model)
     batches = _Batches(images, config, seed=seed, device=trainer.strategy.root_device)
-    module = _Classifier(model.to(memory_format=torch.channels_last), batches, config, mask)
+    module = _Classifier(model, batches, config, mask)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Sparse weights decay into denormals, which are slow; zero is as good.
     torch.set_flush_denormal(True)
     with torch.random.fork_rng():

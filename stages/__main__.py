@@ -57,6 +57,11 @@ if __name__ == "__main__":
         problem = f"{error.filename or 'disk'}: {error.strerror}"
     except KeyboardInterrupt:
         problem = "interrupted; finished work is kept"
+    except Exception as error:
+        # MLflow is imported only once a stage runs.
+        if not type(error).__module__.startswith("mlflow."):
+            raise
+        problem = f"MLflow: {' '.join(str(error).split())[:300]}"
     else:
         sys.exit()
     print(f"error: {problem}", file=sys.stderr)

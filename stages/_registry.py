@@ -1,5 +1,8 @@
 """The trained predictor as MLflow's registered model `autos`, without pickle."""
 
+import logging
+import os
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,11 +18,15 @@ REQUIREMENTS = ("torch", "numpy", "pandas", "pydantic", "pyyaml", "safetensors")
 
 def register(stage: Stage, folder: Path) -> None:
     """Log the predictor and point the alias to it; a version that is registered is reused."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     import pandas
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
+    # The signature below says what type hints would, and the environment is uv's, without pip.
+    warnings.filterwarnings("ignore", message=".*Add type hints.*")
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     client, digest = stage.store.client, Predictor.digest(folder)
     found = client.search_model_versions(f"name = '{MODEL}' and tags.sha256 = '{digest}'")
     if found:

@@ -3,7 +3,7 @@
 import fcntl
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -84,8 +84,8 @@ class Stage:
         unit_path: Path,
         name: str,
         *,
-        params: dict[str, object],
-        metrics: dict[str, float | Curve],
+        params: Mapping[str, object],
+        metrics: Mapping[str, float | Curve],
         artifacts: Sequence[Path] = (),
     ) -> None:
         """A child run for a cell, unless this MLflow store has it from an earlier run."""

@@ -57,9 +57,8 @@ def assemble(source: SourceConfig, chain: list[Unit]) -> Survival:
     def joined(prefix: str) -> np.ndarray:
         return torch.cat([initial.tensors[prefix + name].flatten() for name in names]).numpy()
 
-    survival = sum(
-        torch.cat([result.tensors[name].flatten() for name in names]).int() for result in rounds
-    )
+    masks = [torch.cat([result.tensors[name].flatten() for name in names]) for result in rounds]
+    survival = torch.stack(masks).sum(dim=0)
     about = {
         "source": source.model_dump(mode="json"),
         "layers": [

@@ -20,17 +20,18 @@ OUT = Path("data/masks")
 
 def main() -> None:
     config, compute = PruneConfig.load("prune"), Compute.load("compute")
-    units = config.units(IMAGES, PREDICTOR)
+    units = config.units(images=IMAGES, predictor=PREDICTOR, hardware=compute.hardware)
     with Stage("prune", config) as stage:
         work = run([[unit] for unit in units], workers=compute.workers)
         for unit in stage.progress(work, total=len(units)):
             log(stage, unit)
+        masks = [store(unit) for unit in units]
         index = {
             "targets": {name: net.model_dump(mode="json") for name, net in config.targets.items()},
-            "masks": [store(unit) for unit in units],
+            "masks": masks,
         }
         write_json(OUT / "masks.json", index)
-    for mask in index["masks"]:
+    for mask in masks:
         if mask["empty_layers"]:
             print(f"warning: {mask['file']}: nothing is kept in {', '.join(mask['empty_layers'])}",
                   file=sys.stderr)  # fmt: skip
@@ -46,8 +47,8 @@ def store(unit: Unit) -> dict[str, Any]:
     return {
         "target": target,
         "criterion": criterion,
-        "density": unit.settings.density,
-        "seed": unit.settings.seed,
+        "density": float(density),
+        "seed": int(seed),
         "file": str(path.relative_to(OUT)),
         "sha256": file_digest(path),
         **result.about,

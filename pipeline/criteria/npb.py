@@ -46,11 +46,10 @@ def score(model: nn.Module, context: Context) -> Scores:
         name = names[layer]
         if name in masks:
             return
-        rows = layer.weight.shape[1] * getattr(layer, "groups", 1)
         channel = inputs[0].ndim - 1 if isinstance(layer, nn.Linear) else 1
-        paths = inputs[0].movedim(channel, 0).reshape(rows, -1).sum(dim=1)
-        masks[name] = layer_mask(layer.weight.shape, paths, budgets[name], context.generator)
-        layer.weight.copy_(masks[name])
+        paths = inputs[0].movedim(channel, 0).flatten(1).sum(dim=1).cpu()
+        masks[name] = layer_mask(weights[name].shape, paths, budgets[name], context.generator)
+        weights[name].copy_(masks[name])
 
     layers = {name: model.get_submodule(name.removesuffix(".weight")) for name in weights}
     names = {layer: name for name, layer in layers.items()}
@@ -129,7 +128,7 @@ def row_sums(paths: Tensor, *, columns: int, limit: int, budget: int, nodes: int
     best_first = paths.sort(descending=True).values
     capacity = columns * limit
     full, rest = divmod(budget, capacity)
-    best = best_first[:full].sum() + (best_first[full] * rest if rest else 0)
+    best = capacity * best_first[:full].sum() + (rest * best_first[full] if rest else 0)
     per_path = (1 - ALPHA) * paths / best if best > 0 else torch.zeros_like(paths)
     bonus = BETA / max(budget, 1)
     # Marginal gains of a row: its first weight, those that open a further kernel, the others.

@@ -4,7 +4,7 @@ import copy
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -15,6 +15,8 @@ from models import ARCHITECTURES, resnet_cifar
 from models._init import initialize
 from models.autos import BACKBONES
 
+RGB_16 = {"in_channels": 3, "image_size": 16}
+"""The cheapest that every architecture takes."""
 GREY_28 = {"in_channels": 1, "image_size": 28}
 RGB_32 = {"in_channels": 3, "image_size": 32}
 RGB_64 = {"in_channels": 3, "image_size": 64}
@@ -41,10 +43,19 @@ def on_meta(build: Callable[..., nn.Module], *args: int, **kwargs: float) -> nn.
         return build(*args, **kwargs).eval()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Operations this small take many times as long on two threads that other work shares."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def network(request: pytest.FixtureRequest) -> nn.Module:
     """One initialised network per architecture, to be copied before it is changed."""
-    return initialize(ARCHITECTURES[request.param](num_classes=10, **RGB_32), seed=0)
+    return initialize(ARCHITECTURES[request.param](num_classes=10, **RGB_16), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +71,7 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
         ("vgg_16", RGB_32, 10, (14_715_584, 14_728_266)),
         ("vgg_19", RGB_32, 100, (20_070_080, 20_086_692)),
         ("wide_resnet_28_2", RGB_32, 10, (1_463_984, 1_467_610)),
-        ("mobilenet_v2", RGB_32, 10, (2_201_984, 2_236_682)),
+        ("mobilenet_v2", RGB_32, 10, (2_202_560, 2_236_682)),
     ],
 )
 def test_has_the_published_size(
@@ -124,7 +135,7 @@ def test_importing_the_registry_leaves_torchvision_alone() -> None:
 def test_one_step_changes_every_weight(network: nn.Module) -> None:
     model = copy.deepcopy(network).train()
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 3, 32, 32, generator=generator)
+    images = torch.randn(2, 3, 16, 16, generator=generator)
     loss = F.cross_entropy(model(images), torch.tensor([3, 7]))
     assert torch.isfinite(loss)
     loss.backward()
@@ -152,8 +163,8 @@ def test_initialize_draws_kaiming_normal_weights(network: nn.Module) -> None:
         expected = math.sqrt(2 / weight[0].numel())
         # Five standard errors of an estimated standard deviation and of a mean.
         error = 5 / math.sqrt(weight.numel())
-        assert float(weight.std()) == pytest.approx(expected, rel=error), name
-        assert abs(float(weight.mean())) < error * expected, name
+        assert float(weight.detach().std()) == pytest.approx(expected, rel=error), name
+        assert abs(float(weight.detach().mean())) < error * expected, name
 
 
 def test_initialize_resets_biases_and_normalisation(network: nn.Module) -> None:
@@ -185,7 +196,7 @@ def test_predicted_score_depends_on_its_own_weight_alone(name: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = BACKBONES[name](2)
-        features = torch.randn(12, 2)
+        features = torch.randn(4, 2)
     last = [module for module in model if isinstance(module, nn.Linear)][-1]
     nn.init.constant_(last.bias, 10.0)  # keeps the output ReLU open
     with torch.no_grad():
@@ -193,10 +204,10 @@ def test_predicted_score_depends_on_its_own_weight_alone(name: str) -> None:
         model.eval()
         scores = model(features)
         assert len(scores.unique()) == len(scores)
-        for size in (1, 5):
+        for size in (1, 3):
             parts = torch.cat([model(part) for part in features.split(size)])
             torch.testing.assert_close(parts, scores)
-        order = torch.arange(11, -1, -1)
+        order = torch.tensor([2, 0, 3, 1])
         torch.testing.assert_close(model(features[order]), scores[order])
 
 

@@ -1,0 +1,41 @@
+"""What all tests of criteria share."""
+
+import pytest
+import torch
+
+from pipeline.criterion import Context
+from pipeline.images import ScoringConfig
+
+
+@pytest.fixture
+def context():
+    """Makes the context in which a score is asked for."""
+
+    def make(batches, density=0.5, seed=0):
+        return Context(batches, density, torch.Generator().manual_seed(seed))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def batches(images):
+    """15 images in batches of 6, 6 and 3."""
+    config = ScoringConfig(per_class=5, batch_size=6, batch_norm="train")
+    return config.batches(images, seed=0)
+
+
+@pytest.fixture
+def draws():
+    """Inputs [n, features] and labels below `classes`, float64, in the given batch sizes."""
+
+    def make(*sizes, features=4, classes=3, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        return [
+            (
+                torch.randn(n, features, generator=generator, dtype=torch.float64),
+                torch.randint(classes, (n,), generator=generator),
+            )
+            for n in sizes
+        ]
+
+    return make

@@ -1,0 +1,305 @@
+"""The real pipeline, end to end in a copy of the repository, on the `smoke` profile."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).parents[1]
+TIMES_DIFFER = {"data/finetune_seconds.json", "data/runs"}
+CELLS = 7
+"""Masks in the smoke profile: one target, seven criteria, one density, one seed."""
+
+
+class Workspace:
+    """A copy of the repository's files in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        for name in listed.stdout.splitlines():
+            if (ROOT / name).is_file() and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        shutil.copy2(ROOT / "profiles/smoke.yaml", folder / "params.yaml")
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        for committed in ("metrics.json", "accuracy.csv", "accuracy.png", "report.md"):
+            (folder / "data/report" / committed).unlink(missing_ok=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "DVC"))}
+        return inherited | {
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".site"),
+            "DVC_NO_ANALYTICS": "true",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+
+    def start(self, *command: str) -> subprocess.Popen:
+        with (self.folder / "log.txt").open("a") as log:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self.env, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def repro(self) -> str:
+        return self.run("dvc", "repro")
+
+    def edit_params(self, **changes: object) -> None:
+        """Set values by dotted key with "__" for the dot."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for key, value in changes.items():
+            *sections, last = key.split("__")
+            section = params
+            for name in sections:
+                section = section[name]
+            section[last] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def files(self) -> dict[str, bytes]:
+        """All outputs that are to be the same in every run."""
+        found = {}
+        for path in sorted((self.folder / "data").rglob("*")):
+            name = str(path.relative_to(self.folder))
+            if path.is_file() and not name.startswith(tuple(TIMES_DIFFER)):
+                found[name] = path.read_bytes()
+        return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Workspace:
+    """An unbroken run with two worker processes."""
+    workspace = Workspace(tmp_path_factory.mktemp("finished"))
+    workspace.edit_params(compute__jobs=2)
+    workspace.repro()
+    return workspace
+
+
+def wait_for(workspace: Workspace, pattern: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not list((workspace.folder / ".work").glob(pattern)):
+        assert process.poll() is None, (workspace.folder / "log.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] == str(folder):
+            found.append(process)
+    return found
+
+
+def test_killed_runs_end_with_the_same_files_as_an_unbroken_one(finished, tmp_path):
+    """Everything is killed during irp, then dvc alone during finetune; it runs serially, too."""
+    broken = Workspace(tmp_path)
+    broken.edit_params(compute__jobs=1)
+
+    process = broken.start("dvc", "repro")
+    wait_for(broken, "irp/*round_02*.safetensors", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    rounds = {
+        path.name: path.stat().st_mtime_ns for path in broken.folder.glob(".work/irp/*round*")
+    }
+    assert not (broken.folder / "data/survival.zarr").exists()
+
+    process = broken.start("dvc", "repro")
+    wait_for(broken, "finetune/*snip*.safetensors", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for orphan in processes_in(broken.folder):
+        orphan.kill()
+    trained = {
+        path.name: path.stat().st_mtime_ns for path in broken.folder.glob(".work/finetune/*s")
+    }
+    assert 0 < len(trained) < CELLS + 1
+    assert not (broken.folder / "data/finetuned/results.json").exists()
+
+    broken.repro()
+    kept = {path.name: path.stat().st_mtime_ns for path in broken.folder.glob(".work/*/*")}
+    assert rounds.items() <= kept.items(), "a finished IRP round was computed again"
+    assert trained.items() <= kept.items(), "a finished training was computed again"
+    assert broken.files() == finished.files()
+
+
+def test_outputs_are_complete(finished):
+    masks = json.loads((finished.folder / "data/masks/masks.json").read_text())["masks"]
+    cells = json.loads((finished.folder / "data/finetuned/results.json").read_text())["cells"]
+    assert len(masks) == CELLS
+    assert {cell["criterion"] for cell in cells} == {m["criterion"] for m in masks} | {"dense"}
+    for mask in masks:
+        assert mask["kept"] == round(mask["density"] * mask["total"])
+        assert (finished.folder / "data/masks" / mask["file"]).exists()
+    report = finished.folder / "data/report"
+    for name in ("accuracy", "layer_densities", "predictor_map", "survival"):
+        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"({name}.png)" in (report / "report.md").read_text()
+    seconds = json.loads((finished.folder / "data/finetune_seconds.json").read_text())
+    assert len(seconds) == CELLS + 1 and min(seconds.values()) > 0
+
+
+def test_pruned_weights_of_trained_networks_are_exactly_zero(finished):
+    from pipeline.masks import Mask
+    from pipeline.tensors import read_tensors
+
+    for path in finished.folder.glob("data/masks/*/*/*.safetensors"):
+        mask, _ = Mask.load(path)
+        name = path.relative_to(finished.folder / "data/masks")
+        state, _ = read_tensors(
+            finished.folder / "data/finetuned" / name, kind="trained network", version=1
+        )
+        for layer, keep in mask.keep.items():
+            assert (state[layer][~keep] == 0).all()
+            assert (state[layer][keep] != 0).all() or not keep.any()
+
+
+def test_no_pickle_is_among_the_outputs(finished):
+    for path in finished.folder.rglob("*"):
+        if path.is_file() and ".git" not in path.parts:
+            assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth", ".ckpt"), path
+            assert not path.read_bytes()[:2] == b"\x80\x04", path
+
+
+@pytest.fixture(scope="module")
+def client(finished) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
+
+
+def runs(client: MlflowClient, role: str) -> list:
+    experiment = client.get_experiment_by_name("autos")
+    return client.search_runs([experiment.experiment_id], f"tags.role = '{role}'", max_results=999)
+
+
+def test_mlflow_holds_the_tree_of_runs(client):
+    (pipeline,) = runs(client, "pipeline")
+    stages = {run.info.run_name: run for run in runs(client, "stage")}
+    assert set(stages) == {"prepare", "irp", "train_predictor", "prune", "finetune", "evaluate"}
+    for name, run in stages.items():
+        assert run.data.tags["mlflow.parentRunId"] == pipeline.info.run_id
+        assert run.info.status == "FINISHED"
+        assert pipeline.data.tags[f"stage.{name}"] == run.info.run_id
+    assert pipeline.info.status == "FINISHED"
+    parents = [run.data.tags["mlflow.parentRunId"] for run in runs(client, "cell")]
+    assert parents.count(stages["irp"].info.run_id) == 1
+    assert parents.count(stages["prune"].info.run_id) == CELLS
+    assert parents.count(stages["finetune"].info.run_id) == CELLS + 1
+
+
+def test_mlflow_cells_can_be_compared(client):
+    cells = [run for run in runs(client, "cell") if run.data.tags["stage"] == "finetune"]
+    keys = {frozenset(run.data.params) for run in cells}
+    assert len(keys) == 1
+    assert {"target", "criterion", "density", "seed", "recipe.lr"} <= next(iter(keys))
+    for run in cells:
+        assert 0 <= run.data.metrics["test_accuracy"] <= 1
+        assert {"kept", "total", "flops", "seconds"} <= set(run.data.metrics)
+        for curve in ("train_loss", "validation_accuracy"):
+            points = client.get_metric_history(run.info.run_id, curve)
+            assert [point.step for point in points] == [1]
+    (irp,) = [run for run in runs(client, "cell") if run.data.tags["stage"] == "irp"]
+    assert len(client.get_metric_history(irp.info.run_id, "density")) == 3
+
+
+def test_mlflow_holds_report_and_plots(client):
+    (evaluate,) = [run for run in runs(client, "stage") if run.info.run_name == "evaluate"]
+    names = {Path(file.path).name for file in client.list_artifacts(evaluate.info.run_id, "report")}
+    assert {"report.md", "metrics.json", "accuracy.png", "predictor_map.png"} <= names
+
+
+def test_registered_model_predicts_outside_the_repository(finished, client, tmp_path):
+    version = client.get_model_version_by_alias("autos", "champion")
+    assert version.tags["sha256"]
+    code = """
+import sys
+sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
+sys.path = [p for p in sys.path if "__editable__" not in p]
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/autos@champion")
+table = pandas.DataFrame({"weight": [0.0, 0.5, -2.0], "gradient": [0.1, -0.2, 0.3]}, dtype="float32")
+import pipeline
+print(pipeline.__file__)
+print(model.predict(table)["score"].tolist())
+"""
+    uri = f"sqlite:///{finished.folder / 'mlflow.db'}"
+    env = finished.env | {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    where, scores = done.stdout.strip().splitlines()
+    assert "mlartifacts" in where, "the code came from the repository, not from the model"
+
+    import torch
+
+    from pipeline.predictor import Predictor
+
+    predictor = Predictor.load(finished.folder / "data/predictor")
+    values = {
+        "weight": torch.tensor([0.0, 0.5, -2.0]),
+        "gradient": torch.tensor([0.1, -0.2, 0.3]),
+    }
+    assert json.loads(scores) == pytest.approx(predictor.predict(values).tolist(), abs=1e-6)
+
+
+def test_model_is_stored_without_pickle(client, finished):
+    mlflow.set_tracking_uri(f"sqlite:///{finished.folder / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("autos", "champion")
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/autos/{version.version}"))
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert {"predictor.safetensors", "predictor.json"} <= names
+    assert not any(name.endswith((".pkl", ".pickle")) for name in names)
+
+
+def test_a_comment_in_a_criterion_does_not_rerun_irp(finished):
+    path = finished.folder / "pipeline/criteria/grasp.py"
+    before = path.read_text()
+    path.write_text(before + "# a remark\n")
+    try:
+        status = json.loads(finished.run("dvc", "status", "--json"))
+        assert "prune" in status and "irp" not in status
+    finally:
+        path.write_text(before)
+
+
+def test_nothing_is_left_to_do_and_a_new_seed_computes_only_its_cells(finished, client):
+    """Last in this module: it changes the finished run."""
+    assert "up to date" in finished.repro()
+    before = len(runs(client, "cell"))
+    finished.edit_params(prune__seeds=[0, 1])
+    output = finished.repro()
+    for untouched in ("prepare", "irp", "train_predictor"):
+        assert f"Stage '{untouched}' didn't change, skipping" in output
+    latest = {}
+    for run in sorted(runs(client, "stage"), key=lambda run: run.info.start_time):
+        latest[run.info.run_name] = run.data.metrics
+    for stage, new in {"prune": CELLS, "finetune": CELLS + 1}.items():
+        assert latest[stage]["units_computed"] == latest[stage]["units_reused"] == new
+    assert len(runs(client, "cell")) - before == 2 * CELLS + 1
+    assert len(runs(client, "pipeline")) == 2
