@@ -176,7 +176,7 @@ def markdown(
 ) -> str:
     """The report of a run."""
     lines = ["# Sparse networks compared", "", *accuracy_section(results, confidence)]
-    lines += ["## Cost", "", "Operations of a forward pass, in per cent of the dense network's.", ""]
+    lines += ["## Cost", "", "Operations of a forward pass in per cent of the dense network's:", ""]
     for target in results.targets:
         lines += [f"### {target}", "", *flops_table(results, target), ""]
     lines += ["## What the masks keep", "", "![Layer densities](layer_densities.png)", ""]

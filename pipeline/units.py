@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ from pipeline.tensors import read_tensors, write_tensors
 WORK = Path(".work")
 KIND, VERSION = "unit of work", 1
 
+S = TypeVar("S", bound=Config)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -33,7 +35,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(Generic[S]):
     """A function call whose result is kept.
 
     Attributes:
@@ -46,8 +48,8 @@ class Unit:
     """
 
     name: str
-    function: Callable[[Any], Result]
-    settings: Config
+    function: Callable[[S], Result]
+    settings: S
     inputs: Mapping[str, str]
     uses: tuple[Callable[..., Any], ...] = ()
 

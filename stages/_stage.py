@@ -3,7 +3,7 @@
 import fcntl
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pipeline.config import Config
 from pipeline.files import read_json, write_json
-from stages._tracking import Cell, Curve, Run, Store, flatten
+from stages._tracking import Cell, Curve, Store, flatten
 
 T = TypeVar("T")
 
@@ -86,16 +86,18 @@ class Stage:
         *,
         params: Mapping[str, object],
         metrics: Mapping[str, float | Curve],
-        artifacts: Sequence[Path] = (),
+        seconds: float = 0.0,
     ) -> None:
-        """A child run for a cell, unless this MLflow store has it from an earlier run."""
+        """A child run for a cell, unless this MLflow store has it from an earlier run.
+
+        Args:
+            seconds: how long the cell took, up to now.
+        """
         cell = Cell(self.store, unit_path)
         if cell.logged():
             return
-        run: Run = self.run.child(name, role="cell")
+        run = self.run.child(name, role="cell", seconds=seconds)
         run.log(params=params, metrics=metrics, tags={"stage": self.name})
-        for artifact in artifacts:
-            run.log_artifact(artifact)
         run.end()
         cell.remember(run)
 

@@ -77,8 +77,8 @@ class Run:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         self.store.client.log_artifact(self.id, str(path), folder)
 
-    def child(self, name: str, role: str) -> "Run":
-        return self.store.create(name, role=role, parent=self.id)
+    def child(self, name: str, role: str, seconds: float = 0.0) -> "Run":
+        return self.store.create(name, role=role, parent=self.id, seconds=seconds)
 
     def end(self, status: str = "FINISHED") -> None:
         self.store.client.set_terminated(self.id, status)
@@ -121,14 +121,21 @@ class Store:
             "created": self.experiment.creation_time,
         }
 
-    def create(self, name: str, *, role: str, parent: str | None = None, **tags: str) -> Run:
-        """Start a run; `role` is pipeline, stage or cell."""
+    def create(
+        self, name: str, *, role: str, parent: str | None = None, seconds: float = 0.0, **tags: str
+    ) -> Run:
+        """Start a run, or note one that began `seconds` ago; `role` is pipeline, stage or cell."""
         if parent:
             tags["mlflow.parentRunId"] = parent
         tags = {"role": role, "mlflow.source.name": " ".join(sys.orig_argv[-2:]), **tags}
         if commit := _commit():
             tags["mlflow.source.git.commit"] = commit
-        run = self.client.create_run(self.experiment.experiment_id, run_name=name, tags=tags)
+        run = self.client.create_run(
+            self.experiment.experiment_id,
+            run_name=name,
+            tags=tags,
+            start_time=int(1000 * (time.time() - seconds)),
+        )
         return Run(self, run.info.run_id)
 
     def _experiment(self) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.compute import Compute
 from pipeline.executor import run
 from pipeline.files import read_json, write_json
-from pipeline.finetune_cells import FinetuneConfig
+from pipeline.finetune_cells import FinetuneCell, FinetuneConfig
 from pipeline.tensors import write_tensors
 from pipeline.units import Unit
 from stages._stage import Stage
@@ -18,6 +18,8 @@ IMAGES = Path("data/images")
 MASKS = Path("data/masks")
 OUT = Path("data/finetuned")
 SECONDS = Path("data/finetune_seconds.json")
+
+LOGGED = {"seed", "recipe", "hardware"}
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
         stage.run.log(metrics=accuracy_by_density(cells))
 
 
-def store(unit: Unit) -> dict[str, Any]:
+def store(unit: Unit[FinetuneCell]) -> dict[str, Any]:
     """Write a cell's trained network into the output; return its entry in results.json."""
     result = unit.result()
     _, target, criterion, density, seed = unit.name.split("/")
@@ -52,7 +54,7 @@ def store(unit: Unit) -> dict[str, Any]:
     return entry
 
 
-def log(stage: Stage, unit: Unit) -> None:
+def log(stage: Stage, unit: Unit[FinetuneCell]) -> None:
     _, target, criterion, density, _ = unit.name.split("/")
     about = dict(unit.result().about)
     curves = {
@@ -66,9 +68,11 @@ def log(stage: Stage, unit: Unit) -> None:
             "target": target,
             "criterion": criterion,
             "density": float(density),
-            **flatten(unit.settings),
+            **flatten(unit.settings.network),
+            **flatten(unit.settings.model_dump(mode="json", include=LOGGED)),
         },
         metrics={**about, **curves},
+        seconds=about["seconds"],
     )
 
 

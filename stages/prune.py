@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.compute import Compute
 from pipeline.executor import run
 from pipeline.files import file_digest, write_json
+from pipeline.mask_cells import MaskCell
 from pipeline.mask_grid import PruneConfig
 from pipeline.masks import Mask
 from pipeline.units import Unit
@@ -16,6 +17,8 @@ from stages._tracking import flatten
 IMAGES = Path("data/images")
 PREDICTOR = Path("data/predictor")
 OUT = Path("data/masks")
+
+LOGGED = {"criterion", "density", "seed", "scoring", "hardware"}
 
 
 def main() -> None:
@@ -37,7 +40,7 @@ def main() -> None:
                   file=sys.stderr)  # fmt: skip
 
 
-def store(unit: Unit) -> dict[str, Any]:
+def store(unit: Unit[MaskCell]) -> dict[str, Any]:
     """Write a cell's mask into the output; return its entry in masks.json."""
     result = unit.result()
     _, target, criterion, density, seed = unit.name.split("/")
@@ -55,13 +58,17 @@ def store(unit: Unit) -> dict[str, Any]:
     }
 
 
-def log(stage: Stage, unit: Unit) -> None:
+def log(stage: Stage, unit: Unit[MaskCell]) -> None:
     _, target, *_ = unit.name.split("/")
     about = unit.result().about
     stage.log_cell(
         unit.path,
         unit.name,
-        params={"target": target, **flatten(unit.settings)},
+        params={
+            "target": target,
+            **flatten(unit.settings.network),
+            **flatten(unit.settings.model_dump(mode="json", include=LOGGED)),
+        },
         metrics={
             "kept": about["kept"],
             "total": about["total"],

@@ -10,7 +10,7 @@ from torch import nn
 
 from models._init import initialize
 from pipeline.image_store import write_images
-from pipeline.images import ImageSet
+from pipeline.images import ImageSet, ScoringConfig
 
 # The same examples every time, and no time limit on shared cores.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -47,6 +47,13 @@ def image_store(tmp_path_factory):
 @pytest.fixture(scope="session")
 def images(image_store):
     return ImageSet.load(image_store)
+
+
+@pytest.fixture(scope="session")
+def batches(images):
+    """15 training images in batches of 6, 6 and 3, for scoring."""
+    config = ScoringConfig(per_class=5, batch_size=6, batch_norm="train")
+    return config.batches(images, seed=0)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ needed: the objective names outputs only through their sums, so spreading every 
 columns, each row starting where the one before stopped, is best for both nodes and kernels
 whatever the row sums are. What remains is concave and separable in the row sums, and taking the
 largest marginal gains first is exact. (With grouped convolutions a row has only the columns of its
-group, and the count of output nodes is balanced within groups only.)
+group, and unless it has them for itself, the outputs are balanced within groups only.)
 
 Which of the equivalent columns and which positions inside a kernel are kept is drawn at random.
 Constants are those of the authors' scripts for CIFAR; the defaults of their command line differ.
@@ -100,7 +100,12 @@ def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.G
     order = torch.randperm(len(paths), generator=generator)
     sums = torch.zeros(len(paths), dtype=torch.long)
     sums[order] = row_sums(
-        paths[order], columns=columns, limit=limit, budget=budget, nodes=len(paths) + outputs
+        paths[order],
+        columns=columns,
+        limit=limit,
+        budget=budget,
+        nodes=len(paths) + outputs,
+        depthwise=depth == 1,
     )
     counts = torch.zeros(outputs, depth, dtype=torch.long)
     for group in range(groups):
@@ -114,7 +119,9 @@ def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.G
     return (position.argsort(dim=-1) < counts[..., None]).view(shape).double()
 
 
-def row_sums(paths: Tensor, *, columns: int, limit: int, budget: int, nodes: int) -> Tensor:
+def row_sums(
+    paths: Tensor, *, columns: int, limit: int, budget: int, nodes: int, depthwise: bool
+) -> Tensor:
     """Weights kept per input channel: the exact maximum over all integer row sums.
 
     Args:
@@ -123,6 +130,7 @@ def row_sums(paths: Tensor, *, columns: int, limit: int, budget: int, nodes: int
         limit: largest number of weights in one kernel.
         budget: sum of the result.
         nodes: input plus output channels.
+        depthwise: every row has columns of its own.
     """
     rows = len(paths)
     best_first = paths.sort(descending=True).values
@@ -130,9 +138,9 @@ def row_sums(paths: Tensor, *, columns: int, limit: int, budget: int, nodes: int
     full, rest = divmod(budget, capacity)
     best = capacity * best_first[:full].sum() + (rest * best_first[full] if rest else 0)
     per_path = (1 - ALPHA) * paths / best if best > 0 else torch.zeros_like(paths)
-    bonus = BETA / max(budget, 1)
+    kernel = BETA / max(budget, 1) + (ALPHA / nodes if depthwise else 0)  # and its output channel
     # Marginal gains of a row: its first weight, those that open a further kernel, the others.
-    gains = torch.cat([per_path + bonus + ALPHA / nodes, per_path + bonus, per_path])
+    gains = torch.cat([per_path + kernel + ALPHA / nodes, per_path + kernel, per_path])
     sizes = torch.tensor([1, columns - 1, capacity - columns]).repeat_interleave(rows)
     order = gains.argsort(descending=True, stable=True)
     before = sizes[order].cumsum(0) - sizes[order]

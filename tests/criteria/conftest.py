@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from pipeline.criterion import Context
-from pipeline.images import ScoringConfig
 
 
 @pytest.fixture
@@ -15,13 +14,6 @@ def context():
         return Context(batches, density, torch.Generator().manual_seed(seed))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def batches(images):
-    """15 images in batches of 6, 6 and 3."""
-    config = ScoringConfig(per_class=5, batch_size=6, batch_norm="train")
-    return config.batches(images, seed=0)
 
 
 @pytest.fixture

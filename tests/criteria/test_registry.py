@@ -86,9 +86,7 @@ def test_each_round_scores_what_the_one_before_left(criterion, network, batches)
 
     steps = [*seen[1:], last]
     assert len(steps) == criterion.rounds and seen[0].density == 1
-    for before, after, density in zip(
-        seen, steps, exponential(0.1, criterion.rounds), strict=True
-    ):
+    for before, after, density in zip(seen, steps, exponential(0.1, criterion.rounds), strict=True):
         assert after.kept == round(density * after.total)
         assert not any((after.keep[n] & ~before.keep[n]).any() for n in after.keep)
 

@@ -1,6 +1,7 @@
 """SynFlow: the synaptic flow through each weight."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ SYNFLOW = CRITERIA["synflow"]
 
 def linear_net(*sizes):
     layers = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after, bias=False), nn.ReLU()]
     return initialize(nn.Sequential(*layers[:-1]), seed=0)
 
@@ -43,7 +44,7 @@ def test_of_linear_layers_is_the_closed_form(context, draws):
 def test_is_conserved_at_every_hidden_unit(context, draws):
     model = linear_net(4, 6, 5, 3).double()
     scores = list(SYNFLOW.score(model, context(draws(2))).values())
-    for before, after in zip(scores, scores[1:], strict=False):
+    for before, after in pairwise(scores):
         torch.testing.assert_close(before.sum(dim=1), after.sum(dim=0))
 
 

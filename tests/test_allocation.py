@@ -1,0 +1,66 @@
+"""Erdos-Renyi-Kernel layer sizes."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.allocation import erk
+
+shape = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple)
+networks = st.lists(shape, min_size=1, max_size=6).map(
+    lambda shapes: {f"layer{i}": shape for i, shape in enumerate(shapes)}
+)
+
+
+def size(shapes):
+    return sum(map(math.prod, shapes.values()))
+
+
+@given(networks, st.data())
+def test_sums_to_exactly_the_budget_and_fits_every_layer(shapes, data):
+    kept = data.draw(st.integers(1, size(shapes)))
+    counts = erk(shapes, kept)
+    assert list(counts) == list(shapes)
+    assert sum(counts.values()) == kept
+    assert all(0 <= counts[name] <= math.prod(shape) for name, shape in shapes.items())
+
+
+@given(networks, st.data())
+def test_density_is_proportional_to_sum_over_product_in_layers_that_are_not_whole(shapes, data):
+    counts = erk(shapes, data.draw(st.integers(1, size(shapes))))
+    scales = [  # the scale epsilon that rounding each layer up or down would allow
+        ((counts[name] - 1) / sum(shape), (counts[name] + 1) / sum(shape))
+        for name, shape in shapes.items()
+        if counts[name] < math.prod(shape)
+    ]
+    if scales:
+        low, high = max(low for low, _ in scales), min(high for _, high in scales)
+        assert low <= high
+        # A whole layer is one that needs at least this density, up to the same rounding.
+        for name, shape in shapes.items():
+            if counts[name] == math.prod(shape):
+                assert high * sum(shape) >= math.prod(shape) - 1
+
+
+def test_by_hand():
+    shapes = {"a": (10, 10), "b": (20, 20), "c": (10, 30)}
+    assert erk(shapes, 100) == {"a": 20, "b": 40, "c": 40}  # as 20 : 40 : 40, the sums
+    assert erk(shapes, 51) == {"a": 10, "b": 21, "c": 20}  # 10.2, 20.4, 20.4; the first tie
+
+
+def test_a_layer_that_becomes_whole_can_make_another_one_whole():
+    shapes = {"a": (1, 1), "b": (2, 3), "c": (20, 20)}  # sums 2, 5, 40; sizes 1, 6, 400
+    # a would get 2/47 of 56, 2.4 weights. Without it b gets 5/45 of 55, 6.1 weights, where it
+    # would have had 5.96 before.
+    assert erk(shapes, 56) == {"a": 1, "b": 6, "c": 49}
+
+
+@pytest.mark.parametrize("kept", [1, 2, 2599, 2600])
+def test_the_whole_network_and_nearly_nothing(kept):
+    shapes = {"a": (10, 10), "b": (50, 50)}
+    counts = erk(shapes, kept)
+    assert sum(counts.values()) == kept
+    if kept == 2600:
+        assert counts == {"a": 100, "b": 2500}
