@@ -46,7 +46,7 @@ class TrainConfig(Config):
         """Optimizer and learning-rate schedule in Lightning's form; `steps` per epoch."""
         if self.optimizer == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                model.parameters(), lr=self.lr, weight_decay=self.weight_decay
+                model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True
             )
         else:
             optimizer = torch.optim.SGD(
@@ -55,6 +55,7 @@ class TrainConfig(Config):
                 momentum=self.momentum,
                 nesterov=self.nesterov,
                 weight_decay=self.weight_decay,
+                fused=True,
             )
         if self.schedule == "cosine":
             schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(

@@ -1,6 +1,7 @@
 """The one training loop: any network, one recipe, pruned weights held at exactly zero."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from pipeline.masks import Mask, prunable
 from pipeline.recipes import TrainConfig
 
 EVALUATION_BATCH = 500
+
+# Lightning sets this to 1, and then torch opens the GPU driver's library in every optimiser step:
+# on a machine without GPU that takes as long as the step of a small network.
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 # Lightning advises DataLoader workers, which in-memory batches do not need.
@@ -61,9 +66,12 @@ def fit(
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Sparse weights decay into denormals, which are slow; zero is as good.
     torch.set_flush_denormal(True)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        trainer.fit(module, train_dataloaders=batches)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            trainer.fit(module, train_dataloaders=batches)
+    finally:
+        torch.set_flush_denormal(False)  # it holds for the process, whatever comes next
     model.cpu()
     return History(module.train_loss, module.validation_accuracy)
 
@@ -102,7 +110,7 @@ def quiet_trainer(hardware: Hardware, **options: Any) -> lightning.Trainer:
             enable_model_summary=False,
             **options,
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"params.yaml: compute: {problem}") from None
 
