@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from models.autos import BACKBONES
 from pipeline.criterion import Context, Criterion
-from pipeline.files import check_kind, file_digest, read_json, write_json
+from pipeline.errors import UserError
+from pipeline.files import CURE, check_kind, file_digest, read_json, write_json
 from pipeline.gradients import mean_gradient
 from pipeline.masks import Scores, prunable
 from pipeline.tensors import read_tensors, write_tensors
@@ -105,7 +106,11 @@ class Predictor:
         folder = Path(folder)
         about = read_json(folder / "predictor.json")
         check_kind(folder / "predictor.json", about, kind=KIND, version=VERSION)
-        state, _ = read_tensors(folder / "predictor.safetensors", kind=KIND, version=VERSION)
+        state, inside = read_tensors(folder / "predictor.safetensors", kind=KIND, version=VERSION)
+        if about != inside:
+            raise UserError(
+                f"{folder / 'predictor.json'}: does not describe predictor.safetensors; {CURE}"
+            )
         network = BACKBONES[about["backbone"]](len(about["inputs"]))
         network.load_state_dict(state)
         return cls(network, {k: v for k, v in about.items() if k not in ("kind", "version")})

@@ -1,5 +1,7 @@
 """The predictor as MLflow loads and serves it: a table of weights and gradients to scores."""
 
+from typing import Any
+
 import mlflow
 import pandas
 import torch
@@ -19,7 +21,9 @@ class AutoS(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         self.predictor = Predictor.load(context.artifacts["predictor"])
 
-    def predict(self, context, model_input, params=None) -> pandas.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pandas.DataFrame, params: Any = None
+    ) -> pandas.DataFrame:
         values = {
             name: torch.from_numpy(model_input[name].to_numpy("float32").copy())
             for name in self.predictor.inputs

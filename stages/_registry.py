@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,8 +23,7 @@ def register(stage: Stage, folder: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    # The signature below says what type hints would, and the environment is uv's, without pip.
-    warnings.filterwarnings("ignore", message=".*Add type hints.*")
+    # It would warn that the environment, made by uv, has no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     client, digest = stage.store.client, Predictor.digest(folder)
     found = client.search_model_versions(f"name = '{MODEL}' and tags.sha256 = '{digest}'")

@@ -46,12 +46,8 @@ def test_features_are_blind_to_the_scale_of_a_whole_network(name, scale):
     one = values()
     two = {**one, name: one[name] * scale}
     torch.testing.assert_close(features(BOTH, two), features(BOTH, one))
-    torch.testing.assert_close(untrained().predict(two), untrained_like().predict(two))
-
-
-def untrained_like():
-    torch.manual_seed(0)
-    return untrained()
+    predictor = untrained()
+    torch.testing.assert_close(predictor.predict(two), predictor.predict(one))
 
 
 def test_features_have_a_root_mean_square_of_one_and_the_order_of_the_inputs():
@@ -59,8 +55,8 @@ def test_features_have_a_root_mean_square_of_one_and_the_order_of_the_inputs():
     assert x.shape == (200, 2) and x.dtype == torch.float32
     torch.testing.assert_close(x.square().mean(dim=0), torch.ones(2))
     torch.testing.assert_close(features(["gradient", "weight"], values()), x.flip(1))
-    torch.testing.assert_close(x[:, 0] * values()["weight"].square().mean().sqrt(),
-                               values()["weight"])  # fmt: skip
+    size = values()["weight"].square().mean().sqrt()
+    torch.testing.assert_close(x[:, 0] * size, values()["weight"])
 
 
 def test_features_of_a_network_without_gradient_are_zero_not_nan():
@@ -178,6 +174,15 @@ def test_a_damaged_predictor_is_refused_by_file(tmp_path, file, damage):
         position = len(content) // 2
         path.write_bytes(content[:position] + b"\x07" + content[position + 1 :])
     with pytest.raises(UserError, match=rf"{file}: (damaged|not found)"):
+        Predictor.load(tmp_path)
+
+
+def test_a_description_of_another_predictor_is_refused(tmp_path):
+    untrained().save(tmp_path)
+    file = tmp_path / "predictor.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"inputs": about["inputs"][::-1]}))
+    with pytest.raises(UserError, match=r"predictor\.json: does not describe predictor\.safet"):
         Predictor.load(tmp_path)
 
 

@@ -1,0 +1,200 @@
+"""Figures of a report against numbers worked out by hand."""
+
+import json
+import math
+
+import pytest
+
+from pipeline.report import (
+    Results,
+    Spread,
+    accuracy_table,
+    difference_table,
+    flops_table,
+    markdown,
+    metrics,
+    overlap_table,
+)
+
+T_975 = {1: 12.7062047, 2: 4.3026527}
+"""Student's t: 97.5 % quantiles by degrees of freedom, from tables."""
+
+TEST = {
+    "autos": {0.1: [0.80, 0.84, 0.88], 0.01: [0.50, 0.60, 0.70]},
+    "snip": {0.1: [0.78, 0.80, 0.85], 0.01: [0.60, 0.60, 0.60]},
+    "random": {0.1: [0.90, 0.90, 0.90], 0.01: [0.20, 0.20, 0.20]},
+}
+VALIDATION = {
+    "autos": {0.1: 0.81, 0.01: 0.6},
+    "snip": {0.1: 0.79, 0.01: 0.6},
+    "random": {0.1: 0.70, 0.01: 0.2},  # the best on test images at 0.1, but not on these
+}
+
+
+def cells(seeds=3, criteria=("random", "snip", "autos"), dense=True):
+    for criterion in criteria:
+        for density, accuracies in TEST[criterion].items():
+            for seed, accuracy in list(enumerate(accuracies))[:seeds]:
+                yield {
+                    "target": "lenet",
+                    "criterion": criterion,
+                    "density": density,
+                    "seed": seed,
+                    "test_accuracy": accuracy,
+                    "validation_accuracy": [0.99, VALIDATION[criterion][density]],
+                    "flops": round(100 * density) + 2 * seed,
+                    "dense_flops": 200,
+                    "total": 1234,
+                }
+    if dense:
+        for seed in range(seeds):
+            yield {
+                "target": "lenet",
+                "criterion": "dense",
+                "density": 1.0,
+                "seed": seed,
+                "test_accuracy": 0.95,
+                "validation_accuracy": [0.95],
+                "flops": 200,
+                "dense_flops": 200,
+                "total": 1234,
+            }
+
+
+@pytest.fixture
+def three():
+    return Results(cells())
+
+
+@pytest.fixture
+def one():
+    return Results(cells(seeds=1))
+
+
+def test_the_spread_is_the_mean_and_the_sample_deviation():
+    spread = Spread.of([0.80, 0.84, 0.88])
+    assert (spread.mean, spread.n) == (pytest.approx(0.84), 3)
+    assert spread.std == pytest.approx(0.04)  # sqrt((0.04² + 0 + 0.04²) / 2)
+    assert spread.percent() == "84.0 ± 4.0"
+    assert math.isnan(Spread.of([0.8]).std)
+    assert Spread.of([0.8]).percent() == "80.0"
+
+
+def test_the_difference_is_paired_by_seed_with_student_s_interval(three):
+    found = three.difference("lenet", 0.1, confidence=0.95)
+    # Against snip: 0.02, 0.04, 0.03; mean 0.03, sample deviation 0.01.
+    half = T_975[2] * 0.01 / math.sqrt(3)
+    assert found.best == "snip"
+    assert found.mean == pytest.approx(0.03)
+    assert (found.low, found.high) == (pytest.approx(0.03 - half), pytest.approx(0.03 + half))
+
+
+def test_the_difference_does_not_depend_on_the_order_of_the_cells():
+    forward = Results(cells()).difference("lenet", 0.1, 0.95)
+    backward = Results(reversed(list(cells()))).difference("lenet", 0.1, 0.95)
+    assert backward.best == forward.best
+    assert (backward.mean, backward.low) == pytest.approx((forward.mean, forward.low))
+
+
+def test_two_seeds_and_another_confidence():
+    found = Results(cells(seeds=2)).difference("lenet", 0.1, confidence=0.95)
+    half = T_975[1] * (0.02 / math.sqrt(2)) / math.sqrt(2)  # of 0.02 and 0.04
+    assert (found.mean, found.high) == (pytest.approx(0.03), pytest.approx(0.03 + half))
+    wide = Results(cells(seeds=2)).difference("lenet", 0.1, confidence=0.5)
+    assert wide.high - wide.mean == pytest.approx(0.01)  # the quartile of one degree is 1
+
+
+def test_the_best_is_chosen_on_validation_and_not_on_test_images(three):
+    assert max(TEST, key=lambda name: TEST[name][0.1][0]) == "random"
+    assert three.difference("lenet", 0.1, 0.95).best == "snip"
+
+
+def test_there_is_no_difference_without_autos_or_without_others():
+    assert Results(cells(criteria=("snip", "random"))).difference("lenet", 0.1, 0.95) is None
+    alone = Results(cells(criteria=("autos",)))
+    assert alone.difference("lenet", 0.1, 0.95) is None
+    assert difference_table(alone, "lenet", 0.95) == []
+    assert "autos_minus_best" not in metrics(alone, 0.95)["lenet"]
+
+
+def test_metrics_hold_the_figures_of_all_cells(three):
+    found = metrics(three, 0.95)["lenet"]
+    assert found["snip"]["0.1"] == {"mean": 0.81, "std": 0.036056}
+    assert found["dense"] == {"1": {"mean": 0.95, "std": 0.0}}
+    assert found["autos_minus_best"]["0.1"] == {
+        "best": "snip",
+        "mean": 0.03,
+        "low": 0.005159,
+        "high": 0.054841,
+    }
+    assert found["autos_minus_best"]["0.01"]["mean"] == 0
+
+
+def test_one_seed_gives_no_interval_and_metrics_that_strict_json_takes(one):
+    found = metrics(one, 0.95)
+    json.dumps(found, allow_nan=False)
+    assert found["lenet"]["autos_minus_best"]["0.1"] == {"best": "snip", "mean": 0.02}
+    assert found["lenet"]["autos"]["0.1"] == {"mean": 0.8}
+    assert difference_table(one, "lenet", 0.95)[2] == "| 10 % | snip | +2.0 | n/a |"
+
+
+def test_the_accuracy_table_marks_the_highest_mean(three):
+    assert accuracy_table(three, "lenet") == [
+        "| criterion | 10 % | 1 % |",
+        "| --- | ---: | ---: |",
+        "| random | **90.0 ± 0.0** | 20.0 ± 0.0 |",
+        "| snip | 81.0 ± 3.6 | **60.0 ± 0.0** |",
+        "| autos | 84.0 ± 4.0 | 60.0 ± 10.0 |",
+    ]
+
+
+def test_the_difference_table(three):
+    assert difference_table(three, "lenet", 0.95) == [
+        "| density | best hand-made | AutoS minus best | 95% interval |",
+        "| --- | ---: | ---: | ---: |",
+        "| 10 % | snip | +3.0 | [+0.5, +5.5] |",
+        "| 1 % | snip | +0.0 | [-24.8, +24.8] |",
+    ]
+
+
+def test_the_flops_table_is_in_per_cent_of_dense(three):
+    assert flops_table(three, "lenet")[2] == "| random | 6.0 | 1.5 |"  # 10, 12, 14; 1, 3, 5 of 200
+
+
+def test_the_overlap_table_ends_in_the_lowest_density():
+    densities = [round(1 - i / 20, 2) for i in range(1, 20)]
+    network = {"densities": densities, "overlap": {"autos": densities, "snip": [0.5] * 19}}
+    table = overlap_table(network)
+    assert table[0] == "| density | autos | snip |"
+    assert table[2] == "| 95 % | 95.0 | 50.0 |"
+    assert table[-1] == "| 5 % | 5.0 | 50.0 |"
+    assert len(table) == len(set(table)) == 2 + 7
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_the_overlap_table_shows_every_one_of_a_few_rounds(rounds):
+    network = {"densities": [0.7, 0.4, 0.1][-rounds:], "overlap": {"autos": [0.5] * rounds}}
+    assert len(overlap_table(network)) == 2 + rounds
+
+
+def test_the_report_names_dense_accuracy_empty_layers_and_the_predictor_s_figures(three):
+    masks = [
+        {"file": "lenet/random.safetensors", "empty_layers": []},
+        {"file": "lenet/snip.safetensors", "empty_layers": ["fc1.weight"]},
+    ]
+    source = {
+        "held_out": 1200,
+        "mse": 0.0123,
+        "label_variance": 0.0831,
+        "spearman": {"autos": 0.5, "snip": 0.25},
+        "densities": [0.5, 0.1],
+        "overlap": {"autos": [0.8, 0.4], "snip": [0.7, 0.3]},
+    }
+    text = markdown(three, masks, {"networks": {"source": source}}, 0.95)
+    assert "Dense: 95.0 ± 0.0 (1,234 weights, n = 3)." in text
+    assert "- `lenet/snip.safetensors` keeps nothing in fc1.weight" in text
+    assert "lenet/random.safetensors" not in text
+    assert "On 1,200 weights held out from training: mean squared error 0.0123" in text
+    assert "autos 0.500, snip 0.250" in text
+    assert "| 10 % | 40.0 | 30.0 |" in text
+    assert "nan" not in markdown(Results(cells(seeds=1)), masks, {"networks": {}}, 0.95)
