@@ -35,7 +35,7 @@ class Config(BaseModel, extra="forbid", frozen=True):
             UserError: the file or the section is missing, or a value is not valid.
         """
         try:
-            content = yaml.safe_load(PARAMS.read_text())
+            content = yaml.safe_load(PARAMS.read_bytes())
         except FileNotFoundError:
             raise UserError(f"{PARAMS}: not found; run from the root of the repository") from None
         except yaml.YAMLError as error:

@@ -10,9 +10,11 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
+from pipeline.errors import UserError
 from pipeline.units import Chain, Unit
 
 
@@ -23,7 +25,7 @@ def run(chains: Sequence[Chain], *, workers: int) -> Iterator[tuple[Unit, bool]]
         Each unit as soon as it is done, and whether it was done before.
 
     Raises:
-        UserError: of the first unit that fails; finished units stay.
+        UserError: of the first unit that fails, or a worker was killed; finished units stay.
     """
     if workers == 1:
         _prepare_process()
@@ -52,6 +54,11 @@ def run(chains: Sequence[Chain], *, workers: int) -> Iterator[tuple[Unit, bool]]
                 future.result()
                 yield unit, False
                 ready.append(chain)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process ended in the middle of its work; the system kills one when memory "
+            "runs out: lower compute.jobs in params.yaml"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -43,7 +43,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro`") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); {CURE}") from None
 
 
@@ -60,8 +60,8 @@ def check_kind(path: Path, header: Mapping[str, Any], *, kind: str, version: int
     """Raises UserError: the file at `path` is of another kind or version than wanted."""
     if header.get("kind") != kind:
         raise UserError(f"{path}: is not a {kind} but {header.get('kind', 'something else')}")
-    if header["version"] != version:
+    if header.get("version") != version:
         raise UserError(
-            f"{path}: {kind} of version {header['version']}, but this code reads version "
+            f"{path}: {kind} of version {header.get('version')}, but this code reads version "
             f"{version}; {CURE}"
         )

@@ -1,7 +1,8 @@
 """Zarr stores that are either whole and as written, or refused by name.
 
-Zarr alone reads a missing chunk as the fill value. Here every array's checksum is in the root
-attributes, which are written last, and a store appears under its name only when it is complete.
+Zarr alone reads a missing chunk as the fill value. Here the checksums of the arrays and of the
+description are in the root attributes, which are written last, and a store appears under its name
+only when it is complete.
 """
 
 import hashlib
@@ -23,6 +24,11 @@ from pipeline.files import CURE, check_kind
 CHUNK = 2**18
 SHARD = 2**22
 """Elements per chunk (the unit of reading) and per shard (one file)."""
+
+DAMAGE = (
+    AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError
+)  # fmt: skip
+"""What zarr raises for metadata and chunks that are not as it wrote them."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -59,6 +65,7 @@ def write_store(
                 "kind": kind,
                 "version": version,
                 "sha256": {name: _digest(values) for name, values in arrays.items()},
+                "about_sha256": _text_digest(about),
                 "about": dict(about),
             }
         )
@@ -80,12 +87,15 @@ def read_store(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.nda
     check_kind(path, header, kind=kind, version=version)
     try:
         arrays = {name: np.asarray(root[name]) for name in header["sha256"]}
-    except (KeyError, ValueError, OSError, RuntimeError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: damaged or incomplete ({_line(error)}); {CURE}") from None
     for name, values in arrays.items():
         if _digest(values) != header["sha256"][name]:
             raise UserError(f"{path}: damaged (array {name!r} does not match its checksum); {CURE}")
-    return arrays, header["about"]
+    about = header.get("about")
+    if _text_digest(about) != header.get("about_sha256"):
+        raise UserError(f"{path}: damaged (description does not match its checksum); {CURE}")
+    return arrays, about
 
 
 def store_digest(path: Path) -> str:
@@ -102,7 +112,7 @@ def _open(path: Path) -> zarr.Group:
         raise UserError(f"{path}: not found; run `dvc repro`")
     try:
         return zarr.open_group(path, mode="r")
-    except (ValueError, OSError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: damaged or incomplete ({_line(error)}); {CURE}") from None
 
 
@@ -110,6 +120,10 @@ def _digest(values: np.ndarray) -> str:
     state = hashlib.sha256(f"{values.dtype.str} {values.shape}\n".encode())
     state.update(np.ascontiguousarray(values).data)
     return state.hexdigest()
+
+
+def _text_digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -15,9 +15,9 @@ from pipeline.errors import UserError
 from pipeline.files import CURE, check_kind, replacing
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
-    state = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """SHA-256 over the header, and the names, types, shapes and bytes of the tensors."""
+    state = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in sorted(tensors.items()):
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -33,13 +33,19 @@ def write_tensors(
         kind: what the file is, for example "mask"; checked on reading.
         version: of the file's form; another one is refused on reading.
         about: description, anything that JSON holds.
+
+    Raises:
+        UserError: the disk is full or fails.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"kind": kind, "version": version, "sha256": digest(whole), "about": about}
-    header["order"] = list(whole)
+    header = {"kind": kind, "version": version, "about": about, "order": list(whole)}
+    # One metadata entry: safetensors writes several in random order, and bytes must repeat.
+    metadata = {"autos": json.dumps({**header, "sha256": digest(whole, header)})}
     with replacing(path) as temporary:
-        # One metadata entry: safetensors writes several in random order, and bytes must repeat.
-        safetensors.torch.save_file(whole, temporary, {"autos": json.dumps(header)})
+        try:
+            safetensors.torch.save_file(whole, temporary, metadata)
+        except SafetensorError as error:
+            raise UserError(f"{path}: {error}") from None
 
 
 def read_tensors(
@@ -56,9 +62,9 @@ def read_tensors(
             tensors = {name: file.get_tensor(name) for name in header.get("order", [])}
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro`") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); {CURE}") from None
     check_kind(path, header, kind=kind, version=version)
-    if header["sha256"] != digest(tensors):
+    if header.pop("sha256", None) != digest(tensors, header):
         raise UserError(f"{path}: damaged (content does not match its checksum); {CURE}")
     return tensors, header["about"]

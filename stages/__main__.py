@@ -31,6 +31,7 @@ DISK_ERRORS = (
     errno.EROFS,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.EEXIST,
     errno.EIO,
 )
 

@@ -99,13 +99,13 @@ class Store:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         mlflow.set_tracking_uri(self.uri)
-        self.client = mlflow.MlflowClient(self.uri)
         # Processes that create the database or the parent run at the same time break it.
         lock = root() / ".work" / "mlflow.lock"
         lock.parent.mkdir(exist_ok=True)
         with lock.open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             try:
+                self.client = mlflow.MlflowClient(self.uri)
                 self.experiment = self._experiment()
                 self.pipeline = self._pipeline()
             except mlflow.exceptions.MlflowException as error:

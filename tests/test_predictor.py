@@ -216,6 +216,12 @@ def train(path, networks, **settings):
     )
 
 
+def held_out(count):
+    """Indices of the weights held out of one network: the first tenth of a permutation."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order[: count // 10].numpy()
+
+
 def loaded(result):
     about = result.about["about"]
     net = BACKBONES[about["backbone"]](len(about["inputs"]))
@@ -247,21 +253,28 @@ def test_learns_a_rule_that_no_product_of_weight_and_gradient_knows(tmp_path):
     assert float(np.square(predicted.numpy() - unseen.survival / 10).mean()) < 0.005
 
 
-def test_where_survival_follows_snip_its_overlap_is_whole(tmp_path):
-    snip = network(lambda weight, gradient: np.abs(weight * gradient), n=500)
-    report = train(tmp_path, {"a": snip}, epochs=1).about["report"]["networks"]["a"]
-    assert report["overlap"]["snip"] == [1.0] * 10
-    assert report["spearman"]["snip"] > 0.99
-    assert report["densities"] == snip.about["densities"]
+def test_overlap_is_the_share_of_the_survivors_among_as_many_with_the_highest_scores(tmp_path):
+    source = network(lambda weight, gradient: np.abs(weight * gradient), n=500)
+    report = train(tmp_path, {"a": source}, epochs=1).about["report"]["networks"]["a"]
+    held = held_out(500)
+    survival, size = source.survival[held], np.abs(source.weight[held])
+    for i in range(10):
+        true = set(np.flatnonzero(survival > i))
+        largest = set(np.argsort(-size)[: len(true)])
+        expected = len(true & largest) / len(true)
+        assert report["overlap"]["magnitude"][i] == pytest.approx(expected)
+    assert report["overlap"]["snip"] == [1.0] * 10  # whose order survival follows
+    assert report["spearman"]["snip"] > 0.99 > report["spearman"]["magnitude"] > 0.5
+    assert report["densities"] == source.about["densities"]
+    rows = np.sum(report["joint_histogram"], axis=1)
+    assert rows.tolist() == np.bincount(survival, minlength=11).tolist()
 
 
-@pytest.mark.parametrize("held_out", [True, False])
-def test_labels_of_held_out_weights_and_no_others_are_without_influence(tmp_path, held_out):
+@pytest.mark.parametrize("held", [True, False])
+def test_labels_of_held_out_weights_and_no_others_are_without_influence(tmp_path, held):
     before = network(large_weight_small_gradient, n=400)
-    # The draw of the training: the first tenth of a permutation by the seed is held out.
-    order = torch.randperm(400, generator=torch.Generator().manual_seed(0)).numpy()
+    where = held_out(400) if held else np.setdiff1d(np.arange(400), held_out(400))[:1]
     changed = before.survival.copy()
-    where = order[:40] if held_out else order[40:41]
     changed[where] = 10 - changed[where]
     after = Survival(before.weight, before.gradient, changed, before.about)
     one, two = (
@@ -269,7 +282,7 @@ def test_labels_of_held_out_weights_and_no_others_are_without_influence(tmp_path
         for name, net in (("before", before), ("after", after))
     )
     same = all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
-    assert same == held_out
+    assert same == held
     errors = [result.about["report"]["validation_mse"] for result in (one, two)]
     assert errors[0] != errors[1]
 

@@ -138,13 +138,13 @@ def test_one_seed_gives_no_interval_and_metrics_that_strict_json_takes(one):
     assert difference_table(one, "lenet", 0.95)[2] == "| 10 % | snip | +2.0 | n/a |"
 
 
-def test_the_accuracy_table_marks_the_highest_mean(three):
+def test_the_accuracy_table_marks_the_highest_means(three):
     assert accuracy_table(three, "lenet") == [
         "| criterion | 10 % | 1 % |",
         "| --- | ---: | ---: |",
         "| random | **90.0 ± 0.0** | 20.0 ± 0.0 |",
         "| snip | 81.0 ± 3.6 | **60.0 ± 0.0** |",
-        "| autos | 84.0 ± 4.0 | 60.0 ± 10.0 |",
+        "| autos | 84.0 ± 4.0 | **60.0 ± 10.0** |",
     ]
 
 

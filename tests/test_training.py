@@ -74,7 +74,7 @@ def test_is_the_plain_loop_in_torch(network, images, optimizer, schedule):
 
     settings = {key: value for key, value in optimizer.items() if key != "optimizer"}
     kind = torch.optim.SGD if optimizer is SGD else torch.optim.Adam
-    optimiser = kind(plain.parameters(), **settings)
+    optimiser = kind(plain.parameters(), **settings, fused=True)
     if schedule is STEPS:
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [4, 8], gamma=0.3)
     else:
@@ -92,7 +92,7 @@ def test_is_the_plain_loop_in_torch(network, images, optimizer, schedule):
             optimiser.step()
             scheduler.step()
             mask.apply_(plain)
-            total += float(loss) * len(part)
+            total += loss.item() * len(part)
         losses.append(total / 75)
         with torch.no_grad():
             guess = plain.eval()(images.normalize(images.validation.images)).argmax(dim=1)

@@ -1,0 +1,434 @@
+"""Shipped params files are valid; mistakes in one are told in a line that names the key."""
+
+import copy
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from pipeline.compute import Compute, Hardware
+from pipeline.config import Config
+from pipeline.errors import UserError, unknown
+from pipeline.finetune_cells import FinetuneConfig
+from pipeline.mask_grid import AUTOS, PruneConfig
+from pipeline.predictor_training import PredictorConfig
+from stages.__main__ import WORKERS_IMPORT
+from stages.evaluate import EvaluateConfig
+from stages.irp import IRPConfig
+from stages.prepare import PrepareConfig
+
+ROOT = Path(__file__).parents[1]
+SOURCE = "irp.sources.lenet_300_100"
+TRAIN = f"{SOURCE}.train"
+RECIPE = "finetune.recipes.lenet_5"
+SECTIONS: dict[str, type[Config]] = {
+    "compute": Compute,
+    "prepare": PrepareConfig,
+    "irp": IRPConfig,
+    "train_predictor": PredictorConfig,
+    "prune": PruneConfig,
+    "finetune": FinetuneConfig,
+    "evaluate": EvaluateConfig,
+}
+FILES = [ROOT / "params.yaml", *sorted(ROOT.glob("profiles/*.yaml"))]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@functools.cache
+def shipped() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def load(key: str, value: Any) -> Any:
+    """Load the section of a dotted key from the shipped file with another value there.
+
+    The value is YAML if it is a string; None removes the key.
+    """
+    params = copy.deepcopy(shipped())
+    *parts, last = key.split(".")
+    place = params
+    for part in parts:
+        place = place[int(part) if part.isdigit() else part]
+    if value is None:
+        del place[last]
+    else:
+        value = yaml.safe_load(value) if isinstance(value, str) else value
+        place[int(last) if last.isdigit() else last] = value
+    section = key.split(".")[0]
+    others = {"compute": params["compute"]} if section != "compute" else {}
+    Path("params.yaml").write_text(
+        yaml.safe_dump({n: v for n, v in params.items() if n == section} | others)
+    )
+    return SECTIONS[section].load(section)
+
+
+def mistake(key: str, value: Any) -> str:
+    """The one line that the user sees, after the name of the file."""
+    with pytest.raises(UserError) as error:
+        load(key, value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("params.yaml: ")
+    return str(error.value).removeprefix("params.yaml: ")
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "kind", "nearest"),
+    [
+        ("prune.criteria", "[random, snipp]", "criterion 'snipp'", "snip"),
+        ("prune.criteria", "[auto]", "criterion 'auto'", "autos"),
+        ("prune.criteria", "[GraSP]", "criterion 'GraSP'", None),
+        (f"{SOURCE}.criterion", "magnitud", "IRP criterion 'magnitud'", "magnitude"),
+        (f"{SOURCE}.criterion", "grasp", "IRP criterion 'grasp'", None),
+        (f"{SOURCE}.architecture", "lenet300_100", "architecture", "lenet_300_100"),
+        ("prune.targets.resnet_20.architecture", "resnet20", "architecture", "resnet_20"),
+        (f"{SOURCE}.schedule", "liner", "schedule 'liner'", "linear"),
+        (f"{SOURCE}.schedule", "exponetial", "schedule", "exponential"),
+        (f"{TRAIN}.augmentation", "crop-flip", "augmentation 'crop-flip'", "crop_flip"),
+        (f"{RECIPE}.augmentation", "crop_flop", "augmentation", "crop_flip"),
+        ("train_predictor.backbone", "resnet_18", "backbone 'resnet_18'", "resnet18"),
+        ("prepare.images.fashion_mnist_sample.kind", "cifar_10", "image set", "cifar10"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest_valid_one(key, name, kind, nearest):
+    line = mistake(key, name)
+    assert line.startswith(f"{key}: unknown {kind}")
+    assert "; known: " in line or "? known: " in line
+    assert (f"did you mean '{nearest}'" in line) if nearest else ("did you mean" not in line)
+
+
+@pytest.mark.parametrize("key", [f"{TRAIN}.schedule", f"{RECIPE}.schedule"])
+def test_an_unknown_learning_rate_schedule_is_told_with_the_valid_ones(key):
+    assert mistake(key, "cosin") == (f"{key}: Input should be 'multistep' or 'cosine', got 'cosin'")
+
+
+def test_all_known_names_are_listed_in_order():
+    assert unknown("dog", "rex", ["waldi", "rexx", "bello"]) == (
+        "unknown dog 'rex'; did you mean 'rexx'? known: bello, rexx, waldi"
+    )
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "a b", "..", "a:b", "-"])
+def test_names_that_become_file_names_are_plain(name):
+    network = {"architecture": "lenet_5", "images": "fashion_mnist_sample"}
+    line = mistake("prune.targets", {name: network})
+    assert line.startswith("prune.targets.") and "is no plain name: use letters" in line
+    line = mistake("prune.targets.lenet_5.images", f"{name!r}")
+    assert line.startswith(f"prune.targets.lenet_5.images: {name!r} is no plain name: use letters")
+
+
+@pytest.mark.parametrize("name", ["lenet_5", "ResNet-20", "v1.2", "é"])
+def test_plain_names_are_accepted(name):
+    network = {"architecture": "lenet_5", "images": "fashion_mnist_sample"}
+    assert list(load("prune.targets", {name: network}).targets) == [name]
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("0", "Input should be greater than 0, got 0"),
+        ("-1", "Input should be greater than 0, got -1"),
+        ("1.5", "Input should be less than or equal to 1, got 1.5"),
+        (".nan", "Input should be less than or equal to 1, got nan"),
+        (".inf", "Input should be less than or equal to 1, got inf"),
+        ("a", "Input should be a valid number, unable to parse string as a number, got 'a'"),
+        ("[0.1]", "Input should be a valid number, got [0.1]"),
+        ("null", "Input should be a valid number, got None"),
+    ],
+)
+def test_a_density_that_is_none_is_refused(value, message):
+    assert mistake("prune.densities.1", value) == f"prune.densities.1: {message}"
+
+
+def test_densities_up_to_one_are_accepted():
+    assert load("prune.densities", "[1, 0.5, 1e-3, 1.0e-4]").densities == [1, 0.5, 0.001, 0.0001]
+
+
+def test_the_final_density_of_irp_must_prune():
+    assert mistake(f"{SOURCE}.final_density", "1").endswith("should be less than 1, got 1")
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001", ".001"])
+def test_a_learning_rate_may_be_written_in_any_way(text):
+    """YAML reads the first as a string."""
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text().replace("1.2e-3", text))
+    assert IRPConfig.load("irp").sources["lenet_300_100"].train.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (f"{TRAIN}.lr", "0", "greater than 0"),
+        (f"{TRAIN}.lr", "fast", "valid number"),
+        (f"{TRAIN}.epochs", "1.5", "valid integer"),
+        (f"{TRAIN}.batch_size", "0", "greater than 0"),
+        (f"{TRAIN}.weight_decay", "-0.1", "greater than or equal to 0"),
+        (f"{RECIPE}.gamma", "2", "less than or equal to 1"),
+        (f"{SOURCE}.rounds", "0", "greater than 0"),
+        (f"{SOURCE}.width", "0", "greater than 0"),
+        (f"{SOURCE}.scoring.per_class", "0", "greater than 0"),
+        (f"{SOURCE}.scoring.batch_norm", "batch", "'train' or 'eval'"),
+        ("train_predictor.holdout", "1", "less than 1"),
+        ("train_predictor.inputs.0", "activation", "'weight' or 'gradient'"),
+        ("train_predictor.inputs", "[]", "at least 1 item"),
+        ("train_predictor.batch_size", "1", "greater than 1"),
+        ("prune.seeds", "[]", "at least 1 item"),
+        ("prune.seeds.0", "0.5", "valid integer"),
+        ("prepare.images.fashion_mnist_sample.validation", "0", "greater than 0"),
+        ("prepare.images", "{}", "at least 1 item"),
+        ("evaluate.confidence", "95", "less than 1"),
+        ("compute.precision", "64", "'32-true'"),
+    ],
+)
+def test_other_values_out_of_range_are_refused_by_name(key, value, message):
+    line = mistake(key, value)
+    assert line.startswith(f"{key}: ") and message in line and ", got " in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("prune.criteria", "[snip, random, snip]"),
+        ("prune.densities", "[0.1, 0.10]"),
+        ("prune.seeds", "[0, 0]"),
+        ("train_predictor.inputs", "[weight, weight]"),
+    ],
+)
+def test_naming_something_twice_is_refused(key, value):
+    assert " twice" in mistake(key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (f"{TRAIN}.momentum", "0.9", "momentum and nesterov belong to optimizer 'sgd'"),
+        (f"{TRAIN}.nesterov", "true", "momentum and nesterov belong to optimizer 'sgd'"),
+        (f"{TRAIN}.milestones", "[1]", "milestones belong to schedule 'multistep'"),
+    ],
+)
+def test_settings_without_effect_are_refused(key, value, message):
+    assert mistake(key, value) == f"{TRAIN}: {message}"
+
+
+# --- keys, sections, files ---
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_an_unknown_key_is_refused(section):
+    line = mistake(f"{section}.colour", "red")
+    assert line == f"{section}.colour: Extra inputs are not permitted"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{TRAIN}.epoch",
+        f"{SOURCE}.scoring.size",
+        "prune.targets.lenet_5.depth",
+        "prepare.images.fashion_mnist_sample.folder",
+    ],
+)
+def test_an_unknown_key_further_down_is_refused(key):
+    assert mistake(key, "1") == f"{key}: Extra inputs are not permitted"
+
+
+def test_a_missing_key_is_named_and_further_mistakes_are_counted():
+    assert mistake("prune.seeds", None) == "prune.seeds: Field required"
+    line = mistake("prune.densities", "[0, 0.1, 2, a]")
+    assert line == "prune.densities.0: Input should be greater than 0, got 0 (and 2 more)"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_missing_section_is_named(section):
+    assert mistake(section, None) == f"section {section!r} is missing"
+
+
+def test_a_section_that_is_none_is_refused():
+    assert mistake("prune", "null").startswith("prune: Input should be a valid dictionary")
+    assert mistake("prune", "[1]").startswith("prune: Input should be a valid dictionary")
+
+
+@pytest.mark.parametrize("content", ["", "- prune\n", "prune", "Prune: {}\n"])
+def test_a_file_without_sections_is_refused(content):
+    Path("params.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"^params\.yaml: section 'prune' is missing$"):
+        PruneConfig.load("prune")
+
+
+@pytest.mark.parametrize(
+    "content", [b"prune: {a: 1", b"a:\n\t- b", b"prune: 'x", b"a: \xff", b"a: \x01", b"a: *b", b"@"]
+)
+def test_invalid_yaml_is_told_in_one_line(content):
+    Path("params.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"^params\.yaml: not valid YAML: \S.*") as error:
+        PruneConfig.load("prune")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told_with_the_cure():
+    with pytest.raises(UserError, match=r"^params\.yaml: not found; run from the root"):
+        PruneConfig.load("prune")
+
+
+def test_settings_cannot_be_changed():
+    config = load("prune.seeds", "[0]")
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seeds = [1]
+
+
+# --- between sections ---
+
+
+def test_a_target_without_recipe_is_named(image_store):
+    config = load("finetune.recipes.resnet_20", None)
+    network = {"architecture": "resnet_20", "images": image_store.stem}
+    mask = {"target": "resnet_20", "seed": 0, "criterion": "snip", "density": 0.1}
+    index = {
+        "targets": {"resnet_20": network},
+        "masks": [mask | {"file": "x", "sha256": "y"}],
+    }
+    with pytest.raises(UserError, match=r"^params\.yaml: finetune\.recipes: .*'resnet_20'"):
+        config.units(index, masks=Path("m"), images=image_store.parent, hardware=Hardware())
+
+
+# --- compute ---
+
+
+def test_jobs_are_cores_or_a_number():
+    assert load("compute.jobs", "auto").workers == len(os.sched_getaffinity(0))
+    assert load("compute.jobs", "3").workers == 3
+    for bad in ("0", "-1", "1.5", "many"):
+        assert mistake("compute.jobs", bad).startswith("compute.jobs.")
+
+
+def test_one_training_takes_one_device():
+    assert load("compute.devices", "[3]").devices == [3]
+    for bad in ("2", "[0, 1]", "[]", "0"):
+        assert mistake("compute.devices", bad).startswith("compute.devices.")
+
+
+def test_results_do_not_depend_on_the_number_of_jobs():
+    assert load("compute.jobs", "1").hardware == load("compute.jobs", "4").hardware
+    assert set(Hardware.model_fields) == set(Compute.model_fields) - {"jobs"}
+
+
+def test_networks_are_scored_where_they_are_trained():
+    assert Hardware(accelerator="cpu").device == torch.device("cpu")
+    for accelerator in ("auto", "gpu", "cuda"):
+        device = Hardware(accelerator=accelerator, devices=[1]).device
+        assert device == torch.device("cuda:1" if torch.cuda.is_available() else "cpu")
+
+
+# --- the files that come with the repository ---
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def file(request) -> Path:
+    """Each shipped file, in the place where stages read it."""
+    Path("params.yaml").write_bytes(request.param.read_bytes())
+    return request.param
+
+
+@pytest.fixture
+def sections(file) -> dict[str, Config]:
+    return {name: kind.load(name) for name, kind in SECTIONS.items()}
+
+
+def test_the_profiles_are_those_that_the_makefile_names():
+    assert {path.stem for path in FILES} == {"params", "smoke", "paper"}
+
+
+def test_every_section_is_valid_and_no_value_is_left_out(file, sections):
+    written = yaml.safe_load(file.read_text())
+    for name, section in sections.items():
+        read = section.model_dump(mode="json", exclude_unset=True)
+        assert read == written[name]
+
+
+def test_there_is_a_section_for_every_stage_one_for_all_and_no_other(file):
+    assert set(yaml.safe_load(file.read_text())) == {*WORKERS_IMPORT, "compute"} == set(SECTIONS)
+
+
+def test_every_target_has_a_recipe_and_every_recipe_a_target(sections):
+    assert set(sections["finetune"].recipes) == set(sections["prune"].targets)
+
+
+def test_every_image_set_is_prepared_and_every_prepared_one_is_used(sections):
+    networks = [*sections["irp"].sources.values(), *sections["prune"].targets.values()]
+    assert {network.images for network in networks} == set(sections["prepare"].images)
+
+
+def test_the_predictor_learns_from_sources_that_irp_prunes(sections):
+    chosen = sections["train_predictor"].sources
+    assert chosen == "all" or set(chosen) <= set(sections["irp"].sources)
+
+
+def test_autos_is_compared_with_other_criteria(sections):
+    assert AUTOS in sections["prune"].criteria and len(sections["prune"].criteria) > 1
+
+
+def test_densities_fall_over_the_rounds_to_the_final_one(sections):
+    for source in sections["irp"].sources.values():
+        densities = [1.0, *source.densities]
+        assert densities == sorted(densities, reverse=True)
+        assert len(set(densities)) == source.rounds + 1
+        assert densities[-1] == source.final_density
+
+
+# --- from the command line ---
+
+
+def run_stage(*arguments: str) -> list[str]:
+    """Lines on stderr of a stage that ends with a user's mistake and leaves no trace."""
+    before = sorted(Path().rglob("*"))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "stages", *arguments], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == "", done.stderr
+    assert sorted(Path().rglob("*")) == before
+    return done.stderr.splitlines()
+
+
+def test_a_stage_ends_in_one_line_and_writes_nothing():
+    mistake("prune.densities.1", "1.5")
+    assert run_stage("prune") == [
+        "error: params.yaml: prune.densities.1: Input should be less than or equal to 1, got 1.5"
+    ]
+
+
+def test_a_wrong_hardware_section_ends_in_one_line_before_workers_start():
+    mistake("compute.jobs", "0")
+    (line,) = run_stage("irp")
+    assert line.startswith("error: params.yaml: compute.jobs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prun"], "error: unknown stage 'prun'; did you mean 'prune'? known: evaluate, "),
+        ([], "error: unknown stage ''; known: evaluate, "),
+        (["prune", "irp"], "error: unknown stage 'prune irp'; "),
+        (["_stage"], "error: unknown stage '_stage'; "),
+    ],
+)
+def test_an_unknown_stage_is_told_with_the_nearest_one(arguments, message):
+    (line,) = run_stage(*arguments)
+    assert line.startswith(message)
