@@ -1,12 +1,13 @@
 """Validated settings: a section of `params.yaml` per stage, its class beside the code it drives."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, unknown
 
 PARAMS = Path("params.yaml")
 
@@ -22,6 +23,31 @@ def _plain_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_plain_name)]
 """A name that the user gives and that becomes part of file names."""
+
+
+def one_of(kind: str, names: Collection[str]) -> AfterValidator:
+    """Annotation of a setting that names an entry of a registry.
+
+    Args:
+        kind: of entry, for the error message, for example "criterion".
+    """
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(unknown(kind, name, names))
+        return name
+
+    return AfterValidator(check)
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} names something twice")
+    return values
+
+
+DISTINCT = AfterValidator(_distinct)
+"""Annotation of a list in which nothing may stand twice."""
 
 
 class Config(BaseModel, extra="forbid", frozen=True):

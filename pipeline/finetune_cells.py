@@ -13,6 +13,7 @@ from pipeline.compute import Hardware
 from pipeline.config import Config, Name
 from pipeline.errors import UserError
 from pipeline.flops import forward_flops
+from pipeline.image_store import find_store
 from pipeline.images import ImageSet
 from pipeline.masks import Mask
 from pipeline.networks import NetworkConfig
@@ -48,7 +49,7 @@ class FinetuneConfig(Config):
                 raise UserError(
                     f"params.yaml: finetune.recipes: no recipe for target {target!r} of prune"
                 )
-            store = images / f"{network.images}.zarr"
+            store = find_store(images, network.images)
             settings = FinetuneCell(
                 network=network,
                 images=store,

@@ -6,10 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import UserError, unknown
 from pipeline.stores import write_store
 
 KIND, VERSION = "image set", 1
 SPLITS = ("train", "validation", "test")
+
+
+def find_store(folder: Path, name: str) -> Path:
+    """Path of a prepared image set. Raises UserError: section `prepare` has made none by `name`."""
+    path = folder / f"{name}.zarr"
+    if not path.exists():
+        prepared = [store.stem for store in folder.glob("*.zarr")]
+        raise UserError(f"params.yaml: {unknown('image set', name, prepared)}")
+    return path
 
 
 def write_images(

@@ -9,18 +9,17 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import nn
 
 from models import ARCHITECTURES
 from pipeline.compute import Hardware
-from pipeline.config import Config
+from pipeline.config import Config, one_of
 from pipeline.criteria import CRITERIA
 from pipeline.criterion import Batches, Context, Criterion
-from pipeline.errors import unknown
 from pipeline.gradients import mean_gradient
 from pipeline.images import ImageSet, ScoringConfig
 from pipeline.masks import Mask, keep_top, prunable
@@ -63,29 +62,15 @@ def next_round(
 class SourceConfig(NetworkConfig):
     """One network on which IRP is run."""
 
-    criterion: str = "snip"
+    criterion: Annotated[str, one_of("IRP criterion", IRP_CRITERIA)] = "snip"
     """Applied to the trained weights of every round."""
     rounds: int = Field(default=20, gt=0)
     final_density: float = Field(default=0.01, gt=0, lt=1)
-    schedule: str = "linear"
+    schedule: Annotated[str, one_of("schedule", SCHEDULES)] = "linear"
     scoring: ScoringConfig
     """Images for the criterion and for the initial gradient."""
     train: TrainConfig
     seed: int = 0
-
-    @field_validator("criterion")
-    @classmethod
-    def _criterion_known(cls, name: str) -> str:
-        if name not in IRP_CRITERIA:
-            raise ValueError(unknown("IRP criterion", name, IRP_CRITERIA))
-        return name
-
-    @field_validator("schedule")
-    @classmethod
-    def _schedule_known(cls, name: str) -> str:
-        if name not in SCHEDULES:
-            raise ValueError(unknown("schedule", name, SCHEDULES))
-        return name
 
     @property
     def densities(self) -> list[float]:

@@ -2,15 +2,15 @@
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from models import ARCHITECTURES
 from pipeline.compute import Hardware
-from pipeline.config import Config, Density, Name
+from pipeline.config import DISTINCT, Config, Density, Name, one_of
 from pipeline.criteria import CRITERIA
-from pipeline.errors import unknown
+from pipeline.image_store import find_store
 from pipeline.images import ScoringConfig
 from pipeline.mask_cells import MaskCell, hand_made_mask
 from pipeline.networks import NetworkConfig
@@ -21,30 +21,17 @@ from pipeline.units import Unit
 
 AUTOS = "autos"
 
+CriterionName = Annotated[str, one_of("criterion", [*CRITERIA, AUTOS])]
+
 
 class PruneConfig(Config):
     """Every target is pruned by every criterion to every density with every seed."""
 
     targets: dict[Name, NetworkConfig] = Field(min_length=1)
-    criteria: list[str] = Field(min_length=1)
-    densities: list[Density] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    criteria: Annotated[list[CriterionName], DISTINCT] = Field(min_length=1)
+    densities: Annotated[list[Density], DISTINCT] = Field(min_length=1)
+    seeds: Annotated[list[int], DISTINCT] = Field(min_length=1)
     scoring: ScoringConfig
-
-    @field_validator("criteria")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in (*CRITERIA, AUTOS):
-                raise ValueError(unknown("criterion", name, [*CRITERIA, AUTOS]))
-        return names
-
-    @field_validator("criteria", "densities", "seeds")
-    @classmethod
-    def _distinct(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) < len(values):
-            raise ValueError(f"{values} names something twice")
-        return values
 
     def units(self, *, images: Path, predictor: Path, hardware: Hardware) -> list[Unit]:
         """One unit per cell, named prune/<target>/<criterion>/<density>/<seed>.
@@ -71,7 +58,7 @@ class PruneConfig(Config):
         hardware: Hardware,
     ) -> Unit:
         network = self.targets[target]
-        store = images / f"{network.images}.zarr"
+        store = find_store(images, network.images)
         name = f"prune/{target}/{criterion}/{density:g}/{seed}"
         settings = {
             "network": network,

@@ -1,30 +1,25 @@
 """A network as `params.yaml` names it: architecture, width, and the image set it is for."""
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import Field
 from torch import nn
 
 from models import ARCHITECTURES
 from models._init import initialize
-from pipeline.config import Config, Name
-from pipeline.errors import UserError, unknown
+from pipeline.config import Config, Name, one_of
+from pipeline.errors import UserError
 from pipeline.images import ImageSet
 
 
 class NetworkConfig(Config):
     """One entry of a mapping of sources or targets."""
 
-    architecture: str
+    architecture: Annotated[str, one_of("architecture", ARCHITECTURES)]
     width: float = Field(default=1.0, gt=0)
     """Multiplies the number of channels, for architectures that allow it."""
     images: Name
     """An image set of section `prepare`."""
-
-    @field_validator("architecture")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in ARCHITECTURES:
-            raise ValueError(unknown("architecture", name, ARCHITECTURES))
-        return name
 
     def build(self, images: ImageSet, *, seed: int) -> nn.Module:
         """The network at its initialisation: Kaiming-normal weights drawn with `seed`.

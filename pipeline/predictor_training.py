@@ -1,17 +1,17 @@
 """Trains the AutoS predictor on surviving scores and measures it on weights held out."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.autos import BACKBONES
 from pipeline.compute import Hardware
-from pipeline.config import Config, Name
+from pipeline.config import DISTINCT, Config, Name, one_of
 from pipeline.errors import UserError, unknown
 from pipeline.predictor import SCALING, Input, Predictor, features
 from pipeline.stores import store_digest
@@ -27,28 +27,14 @@ class PredictorConfig(Config):
 
     sources: list[Name] | Literal["all"] = "all"
     """Sources of section `irp` to learn from; their weights are merged."""
-    backbone: str = "resnet18"
-    inputs: list[Input] = Field(default=["weight", "gradient"], min_length=1)
+    backbone: Annotated[str, one_of("backbone", BACKBONES)] = "resnet18"
+    inputs: Annotated[list[Input], DISTINCT] = Field(["weight", "gradient"], min_length=1)
     holdout: float = Field(default=0.1, gt=0, lt=1)
     """Fraction of every source's weights, drawn at random, kept out of training."""
     epochs: int = Field(default=10, gt=0)
     batch_size: int = Field(default=1024, gt=1)
     lr: float = Field(default=0.01, gt=0)
     seed: int = 0
-
-    @field_validator("backbone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in BACKBONES:
-            raise ValueError(unknown("backbone", name, BACKBONES))
-        return name
-
-    @field_validator("inputs")
-    @classmethod
-    def _distinct(cls, inputs: list[Input]) -> list[Input]:
-        if len(set(inputs)) < len(inputs):
-            raise ValueError(f"{inputs} names an input twice")
-        return inputs
 
 
 class PredictorTraining(Config):
@@ -121,7 +107,8 @@ def _chosen(networks: dict[str, Survival], config: PredictorConfig) -> dict[str,
         return networks
     for name in config.sources:
         if name not in networks:
-            raise UserError(f"params.yaml: sources: {unknown('source', name, networks)}")
+            problem = unknown("source", name, networks)
+            raise UserError(f"params.yaml: train_predictor.sources: {problem}")
     return {name: networks[name] for name in config.sources}
 
 

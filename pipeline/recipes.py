@@ -1,14 +1,13 @@
 """Settings of a training."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from pipeline.augmentation import AUGMENTATIONS
-from pipeline.config import Config
-from pipeline.errors import unknown
+from pipeline.config import Config, one_of
 
 
 class TrainConfig(Config):
@@ -25,14 +24,7 @@ class TrainConfig(Config):
     """Multistep: lr times `gamma` after each epoch of `milestones`; cosine: to 0, every step."""
     milestones: list[int] = Field(default_factory=list)
     gamma: float = Field(default=0.1, gt=0, le=1)
-    augmentation: str = "none"
-
-    @field_validator("augmentation")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in AUGMENTATIONS:
-            raise ValueError(unknown("augmentation", name, AUGMENTATIONS))
-        return name
+    augmentation: Annotated[str, one_of("augmentation", AUGMENTATIONS)] = "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":

@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.compute import Compute
 from pipeline.config import Config, Name
 from pipeline.executor import run
+from pipeline.image_store import find_store
 from pipeline.irp import SourceConfig, units
 from pipeline.survival import Survival, write_survival
 from pipeline.units import Unit
@@ -28,7 +29,7 @@ class IRPConfig(Config):
 def main() -> None:
     config, compute = IRPConfig.load("irp"), Compute.load("compute")
     chains = {
-        name: units(name, source, IMAGES / f"{source.images}.zarr", compute.hardware)
+        name: units(name, source, find_store(IMAGES, source.images), compute.hardware)
         for name, source in config.sources.items()
     }
     with Stage("irp", config) as stage:

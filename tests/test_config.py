@@ -89,9 +89,9 @@ def mistake(key: str, value: Any) -> str:
 @pytest.mark.parametrize(
     ("key", "name", "kind", "nearest"),
     [
-        ("prune.criteria", "[random, snipp]", "criterion 'snipp'", "snip"),
-        ("prune.criteria", "[auto]", "criterion 'auto'", "autos"),
-        ("prune.criteria", "[GraSP]", "criterion 'GraSP'", None),
+        ("prune.criteria.1", "snipp", "criterion 'snipp'", "snip"),
+        ("prune.criteria.1", "auto", "criterion 'auto'", "autos"),
+        ("prune.criteria.1", "GraSP", "criterion 'GraSP'", None),
         (f"{SOURCE}.criterion", "magnitud", "IRP criterion 'magnitud'", "magnitude"),
         (f"{SOURCE}.criterion", "grasp", "IRP criterion 'grasp'", None),
         (f"{SOURCE}.architecture", "lenet300_100", "architecture", "lenet_300_100"),
@@ -308,6 +308,15 @@ def test_a_target_without_recipe_is_named(image_store):
         config.units(index, masks=Path("m"), images=image_store.parent, hardware=Hardware())
 
 
+def test_an_image_set_that_is_not_prepared_is_told_with_the_nearest_one(image_store):
+    name, folder = image_store.stem, image_store.parent
+    config = load("prune.targets", {"net": {"architecture": "lenet_5", "images": f"{name}y"}})
+    with pytest.raises(UserError) as error:
+        config.units(images=folder, predictor=Path("p"), hardware=Hardware())
+    assert str(error.value).startswith(f"params.yaml: unknown image set '{name}y'; did you mean ")
+    assert f"'{name}'" in str(error.value) and "\n" not in str(error.value)
+
+
 # --- compute ---
 
 
@@ -339,16 +348,18 @@ def test_networks_are_scored_where_they_are_trained():
 # --- the files that come with the repository ---
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
 def file(request) -> Path:
-    """Each shipped file, in the place where stages read it."""
-    Path("params.yaml").write_bytes(request.param.read_bytes())
     return request.param
 
 
-@pytest.fixture
-def sections(file) -> dict[str, Config]:
-    return {name: kind.load(name) for name, kind in SECTIONS.items()}
+@pytest.fixture(scope="module")
+def sections(file, tmp_path_factory) -> dict[str, Config]:
+    """The settings in each shipped file, read from where stages read them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("params"))
+        Path("params.yaml").write_bytes(file.read_bytes())
+        return {name: kind.load(name) for name, kind in SECTIONS.items()}
 
 
 def test_the_profiles_are_those_that_the_makefile_names():
@@ -409,6 +420,8 @@ def run_stage(*arguments: str) -> list[str]:
 
 def test_a_stage_ends_in_one_line_and_writes_nothing():
     mistake("prune.densities.1", "1.5")
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("jobs: auto", "jobs: 1"))
     assert run_stage("prune") == [
         "error: params.yaml: prune.densities.1: Input should be less than or equal to 1, got 1.5"
     ]

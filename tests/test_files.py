@@ -2,11 +2,13 @@
 
 import errno
 import hashlib
-import json
+import multiprocessing
+import os
 import resource
 import signal
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -164,16 +166,20 @@ def test_a_parent_that_is_a_file_is_named_and_stays(tmp_path, name, folder):
 def full_disk(tmp_path_factory) -> tuple[Path, dict[str, list]]:
     """A folder after a process wrote each file small, then big, which failed; the errors."""
     folder = tmp_path_factory.mktemp("full")
-    done = subprocess.run(
-        [sys.executable, __file__], cwd=folder, capture_output=True, text=True,
-        env={"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["pipeline.irp"])  # also for the workers of later tests
+    here, there = processes.Pipe(duplex=False)
+    process = processes.Process(target=fill_disk, args=(folder, there))
+    process.start()
+    there.close()
+    errors = here.recv()
+    process.join()
+    return folder, errors
 
 
-def fill_disk() -> None:
+def fill_disk(folder: Path, answer: Connection) -> None:
     """Runs in a process of its own, in which no file may grow beyond 4 kB."""
+    os.chdir(folder)
     names = ("a.json", "a.safetensors", "a.zarr")
     for name in names:
         write(Path(name), 5)
@@ -185,7 +191,7 @@ def fill_disk() -> None:
             write(Path(name), 5000)
         except (OSError, UserError) as error:
             errors[name] = [type(error).__name__, str(error), getattr(error, "errno", None)]
-    print(json.dumps(errors))
+    answer.send(errors)
 
 
 @every_form
@@ -204,7 +210,3 @@ def test_a_full_disk_leaves_the_old_content_and_nothing_else(full_disk, tmp_path
     write(tmp_path / name, 5)
     assert read(folder / name) == read(tmp_path / name)
     assert sorted(path.name for path in folder.iterdir()) == ["a.json", "a.safetensors", "a.zarr"]
-
-
-if __name__ == "__main__":
-    fill_disk()
