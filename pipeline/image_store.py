@@ -44,5 +44,6 @@ def _channel_moments(images: np.ndarray) -> dict[str, list[float]]:
         counts = sum(np.bincount(part.ravel(), minlength=256) for part in parts)
         share = counts / images[..., channel].size
         mean.append(float(share @ levels))
-        std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)))
+        # A constant channel stays finite when it is divided by its deviation.
+        std.append(float(np.sqrt(share @ (levels - mean[-1]) ** 2)) or 1.0)
     return {"mean": mean, "std": std}

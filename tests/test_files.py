@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import multiprocessing
 import os
 import resource
@@ -59,6 +60,15 @@ def test_a_file_has_its_old_content_until_the_new_one_is_whole(tmp_path):
         assert path.read_text() == "one"
     assert path.read_text() == "two"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_who_has_the_old_file_open_reads_it_to_its_end(tmp_path):
+    write_json(tmp_path / "a.json", ["old"] * 9)
+    with (tmp_path / "a.json").open() as reader:
+        start = reader.read(1)
+        write_json(tmp_path / "a.json", "new")
+        assert json.loads(start + reader.read()) == ["old"] * 9
+    assert read_json(tmp_path / "a.json") == "new"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
