@@ -38,12 +38,12 @@ def test_paths_of_the_readme_exist():
     tree = re.search(r"## The tree\n+```\n(.*?)```", README, flags=re.DOTALL)[1]
     folder, named = "", []
     for line in tree.splitlines():
-        for part in re.match(r"\s*((?:\S+\s)+)", line)[1].split():
-            if not line.startswith(" "):
-                folder = part if part.endswith("/") else ""
-                named.append(part)
-            else:
-                named.append(folder + part)
+        name = re.split(r"\s{2,}", line.strip())[0]
+        if not line.startswith(" "):
+            folder = name if name.endswith("/") else ""
+            named.append(name)
+        else:
+            named.append(folder + name)
     assert len(named) > 20
     for path in [*linked, *named]:
         assert Path(path).exists(), path
