@@ -1,0 +1,1 @@
+"""AutoS as a library: iterative rewind pruning, criteria, the predictor, sparse training."""
