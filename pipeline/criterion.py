@@ -1,16 +1,14 @@
 """What a criterion is: a score per weight, and how that score is to be asked for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.masks import Scores
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-"""Inputs and labels; it is read from the start each time."""
+from pipeline.batches import Batches, Loss, cross_entropy
+from pipeline.selection import Scores
 
 
 @dataclass(frozen=True)
@@ -18,14 +16,16 @@ class Context:
     """What a criterion may look at besides the model.
 
     Attributes:
-        batches: inputs [n, ...] and class labels [n] to score on.
+        batches: what to score on, in the model's precision and on its device.
         density: the fraction of weights that the final mask keeps.
-        generator: the only source of randomness.
+        generator: the only source of randomness, on the CPU.
+        loss: of the model's output and a batch, the mean over its samples.
     """
 
     batches: Batches
     density: float
     generator: torch.Generator
+    loss: Loss = cross_entropy
 
 
 Score = Callable[[nn.Module, Context], Scores]

@@ -22,7 +22,9 @@ from pipeline.criteria import CRITERIA
 from pipeline.criterion import Batches, Context, Criterion
 from pipeline.gradients import mean_gradient
 from pipeline.images import ImageSet, ScoringConfig
-from pipeline.masks import Mask, keep_top, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
+from pipeline.selection import keep_top
 from pipeline.networks import NetworkConfig
 from pipeline.recipes import TrainConfig
 from pipeline.schedules import SCHEDULES

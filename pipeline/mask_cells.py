@@ -1,5 +1,6 @@
 """One cell of the grid of masks: target x criterion x density x seed."""
 
+import warnings
 from pathlib import Path
 
 from pipeline.compute import Hardware
@@ -8,7 +9,7 @@ from pipeline.criteria import CRITERIA
 from pipeline.criterion import Criterion
 from pipeline.images import ImageSet, ScoringConfig
 from pipeline.networks import NetworkConfig
-from pipeline.pruning import prune
+from pipeline.pruning import EmptyLayerWarning, prune
 from pipeline.units import Result
 
 
@@ -37,7 +38,9 @@ def find_mask(cell: MaskCell, criterion: Criterion) -> Result:
     model = cell.network.build(images, seed=cell.seed).to(device)
     model.train(cell.scoring.batch_norm == "train")
     batches = cell.scoring.batches(images, seed=cell.seed, device=device)
-    mask = prune(model, criterion, batches, density=cell.density, seed=cell.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmptyLayerWarning)  # the stage tells, for all cells
+        mask = prune(model, criterion, batches, density=cell.density, seed=cell.seed)
     about = {
         "kept": mask.kept,
         "total": mask.total,

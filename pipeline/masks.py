@@ -1,6 +1,6 @@
-"""Masks over the prunable weights of a network, and the one rule that makes a mask from scores."""
+"""Masks over the prunable weights of a network, and what can be done with one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -8,26 +8,52 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
 
 from pipeline.errors import UserError
+from pipeline.prunable import places, prunable, slots, unwrap
 from pipeline.tensors import read_tensors, write_tensors
 
-Scores = Mapping[str, Tensor]
-"""Score of every prunable weight by parameter name; higher means keep."""
 
-PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+class Bits(Mapping[str, Tensor]):
+    """Boolean tensors by name, eight values to a byte; reading one unpacks a copy, on the CPU."""
 
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        self.packed = {
+            name: np.packbits(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()
+        }
 
-def prunable(model: nn.Module) -> dict[str, Tensor]:
-    """Weights (parameters) of linear and convolution layers by name, in module order.
+    @classmethod
+    def full(cls, shapes: Mapping[str, torch.Size], value: bool) -> Self:
+        """All true or all false, made without unpacking."""
+        bits = cls({})
+        bits.shapes = dict(shapes)
+        bits.packed = {
+            name: np.full(-(-shape.numel() // 8), 255 if value else 0, np.uint8)
+            for name, shape in shapes.items()
+        }
+        return bits
 
-    Biases and normalisation are never pruned. A weight that several layers share counts once.
-    """
-    weights: dict[str, Tensor] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, PRUNABLE) and not any(module.weight is w for w in weights.values()):
-            weights[f"{name}.weight" if name else "weight"] = module.weight
-    return weights
+    def __getitem__(self, name: str) -> Tensor:
+        return self.piece(name, 0, self.shapes[name].numel()).view(self.shapes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def piece(self, name: str, start: int, stop: int) -> Tensor:
+        """Values [stop - start] of the flattened tensor; `start` is a multiple of 8."""
+        packed = self.packed[name][start // 8 : -(-stop // 8)]
+        return torch.from_numpy(np.unpackbits(packed, count=stop - start).view(np.bool_))
+
+    def set_piece(self, name: str, start: int, values: Tensor) -> None:
+        """Overwrite from `start`, a multiple of 8; a piece that ends inside a byte is the last."""
+        packed = np.packbits(values.numpy())
+        self.packed[name][start // 8 : start // 8 + len(packed)] = packed
 
 
 @dataclass(frozen=True)
@@ -39,7 +65,7 @@ class Mask:
     @classmethod
     def dense(cls, model: nn.Module) -> Self:
         """The mask that keeps everything."""
-        return cls({n: torch.ones(w.shape, dtype=torch.bool) for n, w in prunable(model).items()})
+        return cls(Bits.full({name: w.shape for name, w in prunable(model).items()}, True))
 
     @property
     def total(self) -> int:
@@ -55,7 +81,7 @@ class Mask:
         return self.kept / self.total
 
     def layer_densities(self) -> dict[str, float]:
-        return {name: float(keep.float().mean()) for name, keep in self.keep.items()}
+        return {name: int(keep.sum()) / keep.numel() for name, keep in self.keep.items()}
 
     def empty_layers(self) -> list[str]:
         """Names of the weights of which nothing is kept: through them no signal passes."""
@@ -74,54 +100,80 @@ class Mask:
 
     @torch.no_grad()
     def apply_(self, model: nn.Module) -> None:
-        """Set the pruned weights of `model` to exactly zero, in place."""
+        """Set the pruned weights of `model` to exactly zero, in place.
+
+        Raises:
+            UserError: the mask does not fit the model.
+        """
+        self.check(model)
         weights = prunable(model)
         for name, keep in self.keep.items():
-            weights[name].mul_(keep.to(weights[name].device))
+            # Not a product: NaN and infinity times 0 are NaN.
+            weights[name].masked_fill_(keep.logical_not().to(weights[name].device), 0)
 
-    def save(self, path: Path, about: Mapping[str, Any] | None = None) -> None:
-        write_tensors(path, self.keep, kind="mask", version=1, about=about or {})
+    def parametrize(self, model: nn.Module) -> None:
+        """Hold the pruned weights at zero during any training, by torch parametrizations.
+
+        `torch.nn.utils.parametrize.remove_parametrizations` on each layer makes them plain again.
+        A layer that shares its weight gets the same mask, an embedding too.
+
+        Raises:
+            UserError: the mask does not fit the model.
+        """
+        self.check(model)
+        inner = unwrap(model)
+        for name, weight in prunable(model).items():
+            masked = Masked(self.keep[name].to(weight.device))
+            for module, attribute in list(places(inner, weight)):
+                parametrize.register_parametrization(module, attribute, masked)
+
+    def to_torch_prune(self, model: nn.Module) -> None:
+        """Put `model` into the form of `torch.nn.utils.prune`, as its `custom_from_mask` does.
+
+        Raises:
+            UserError: the mask does not fit the model.
+        """
+        self.check(model)
+        inner = unwrap(model)
+        for name, weight in prunable(model).items():
+            for module, attribute in list(places(inner, weight)):
+                keep = self.keep[name].to(weight.device)
+                torch_prune.custom_from_mask(module, attribute, keep)
 
     @classmethod
-    def load(cls, path: Path) -> tuple[Self, dict[str, Any]]:
+    def from_torch_prune(cls, model: nn.Module) -> Self:
+        """The mask of a model that `torch.nn.utils.prune` has pruned, in any way.
+
+        Of a layer that it has not pruned everything is kept.
+        """
+        keep: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, module, attribute in slots(model):
+            mask = getattr(module, f"{attribute}_mask", None)
+            weight = getattr(module, attribute if mask is None else f"{attribute}_orig")
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                keep[name] = torch.ones_like(weight) if mask is None else mask
+        return cls(Bits({name: tensor.bool() for name, tensor in keep.items()}))
+
+    def save(self, path: Path | str, about: Mapping[str, Any] | None = None) -> None:
+        write_tensors(Path(path), self.keep, kind="mask", version=1, about=about or {})
+
+    @classmethod
+    def load(cls, path: Path | str) -> tuple[Self, dict[str, Any]]:
         """Return the mask and the description it was saved with."""
-        keep, about = read_tensors(path, kind="mask", version=1)
+        keep, about = read_tensors(Path(path), kind="mask", version=1)
         return cls(keep), about
 
 
-def keep_top(scores: Scores, density: float, within: Mask) -> Mask:
-    """Keep exactly round(density * total) weights: those with the highest scores.
+class Masked(nn.Module):
+    """Parametrization that holds pruned weights at zero; its buffer `keep` is the mask."""
 
-    Only weights that `within` keeps are candidates, so iterated masks are nested. Among equal
-    scores at the threshold the first in parameter order, then in memory order, are kept.
+    keep: Tensor
 
-    Raises:
-        UserError: a score is NaN, or the density keeps no weight or more than `within` has.
-    """
-    for name, score in scores.items():
-        if score.isnan().any():
-            raise UserError(
-                f"the score of {name} is NaN: the loss or its gradient overflows at these weights"
-            )
-    count = round(density * within.total)
-    if not 0 < count <= within.kept:
-        raise UserError(
-            f"density {density:g} keeps {count} of {within.total} weights; "
-            f"between 1 and {within.kept} can be kept here"
-        )
-    survives = torch.cat([keep.flatten() for keep in within.keep.values()]).numpy()
-    flat = torch.cat([scores[name].detach().cpu().flatten() for name in within.keep]).numpy()
-    candidates = flat[survives]
-    threshold = np.partition(candidates, len(candidates) - count)[len(candidates) - count]
-    chosen = candidates > threshold
-    ties = np.flatnonzero(candidates == threshold)
-    chosen[ties[: count - np.count_nonzero(chosen)]] = True
-    kept = np.zeros_like(survives)
-    kept[survives] = chosen
-    pieces = torch.from_numpy(kept).split([keep.numel() for keep in within.keep.values()])
-    return Mask(
-        {
-            name: piece.view(keep.shape)
-            for (name, keep), piece in zip(within.keep.items(), pieces, strict=True)
-        }
-    )
+    def __init__(self, keep: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("keep", keep)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.masked_fill(self.keep.logical_not(), 0)

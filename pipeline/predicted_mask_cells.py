@@ -17,6 +17,4 @@ class PredictedMaskCell(MaskCell):
 
 
 def predicted_mask(cell: PredictedMaskCell) -> Result:
-    predictor = Predictor.load(cell.predictor)
-    predictor.network.to(cell.hardware.device)
-    return find_mask(cell, predictor.criterion)
+    return find_mask(cell, Predictor.load(cell.predictor).criterion)

@@ -1,10 +1,11 @@
 """AutoS (paper, Algorithm 1): a network that predicts how long a weight survives from its start.
 
 A trained predictor is two files: `predictor.safetensors` and `predictor.json`, which tells what
-the inputs are, how they are scaled and what the predictor was trained on.
+the inputs are, how they are scaled and what the predictor was trained on. The network is stored
+with a table of itself, from which weights are scored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,13 +17,27 @@ from pipeline.criterion import Context, Criterion
 from pipeline.errors import UserError
 from pipeline.files import CURE, check_kind, file_digest, read_json, write_json
 from pipeline.gradients import mean_gradient
-from pipeline.masks import Scores, prunable
+from pipeline.prunable import prunable
+from pipeline.selection import PIECE, Scores, StreamedScores
+from pipeline.table import Table
 from pipeline.tensors import read_tensors, write_tensors
 
-KIND, VERSION = "AutoS predictor", 1
+KIND, VERSION = "AutoS predictor", 2
 SCALING = "each input divided by its root mean square over all prunable weights of the network"
 
+NETWORK = "network."
+"""In front of the names of the network's own tensors in a file."""
+
 Input = Literal["weight", "gradient"]
+
+
+def root_mean_square(parts: Iterable[Tensor]) -> float:
+    """Over all values of several tensors, summed in float64; at least 1e-30."""
+    squares = count = 0.0
+    for part in parts:
+        squares += float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2
+        count += part.numel()
+    return max((squares / count) ** 0.5, 1e-30)
 
 
 def features(inputs: Sequence[Input], values: Mapping[Input, Tensor]) -> Tensor:
@@ -32,13 +47,11 @@ def features(inputs: Sequence[Input], values: Mapping[Input, Tensor]) -> Tensor:
         inputs: which of "weight" and "gradient" to use.
         values: [n] tensors of one network by those names.
     """
-    columns = [values[name].double() for name in inputs]
-    scaled = [column / column.square().mean().sqrt().clamp(min=1e-30) for column in columns]
-    return torch.stack(scaled, dim=1).float()
+    return torch.stack([values[name] / root_mean_square([values[name]]) for name in inputs], dim=1)
 
 
 class Predictor:
-    """A trained AutoS network; called with a model and a context, it is a criterion's score.
+    """A trained AutoS network, and its table.
 
     Attributes:
         about: settings and provenance, as in `predictor.json`.
@@ -46,9 +59,31 @@ class Predictor:
 
     BATCH = 8192
 
-    def __init__(self, network: nn.Module, about: dict[str, Any]) -> None:
+    def __init__(self, network: nn.Module, table: Table, about: dict[str, Any]) -> None:
         self.network = network.eval().requires_grad_(False)
+        self.table = table
         self.about = about
+
+    @classmethod
+    def compiled(cls, network: nn.Module, about: dict[str, Any]) -> Self:
+        """A predictor with a new table of `network`.
+
+        `about` gains "table": its nodes per axis, and how far it is from the network at 1,000
+        random points as wide as the inputs of real networks ("largest_error", "mean_error").
+        """
+        count = len(about["inputs"])
+        network = network.eval().requires_grad_(False)
+        predictor = cls(network, Table.of(lambda x: _run(network, x), count), about)
+        generator = torch.Generator().manual_seed(0)
+        normal = torch.randn(2, 1000, count, generator=generator)
+        points = normal[0] * normal[1].exp()
+        error = (predictor.table(points.unbind(1), [1.0] * count) - predictor.score(points)).abs()
+        about["table"] = {
+            "nodes": predictor.table.scores.shape[1],
+            "largest_error": float(error.max()),
+            "mean_error": float(error.mean()),
+        }
+        return predictor
 
     @property
     def inputs(self) -> list[Input]:
@@ -56,39 +91,49 @@ class Predictor:
 
     @property
     def criterion(self) -> Criterion:
-        """To be passed to `prune`."""
-        return Criterion(self)
+        """As `prune` takes it; `prune` takes the predictor itself as well."""
+        return Criterion(self.survival)
 
-    def __call__(self, model: nn.Module, context: Context) -> Scores:
-        """Predicted survival of every prunable weight of `model`, in [0, 1] up to error."""
-        weights = prunable(model)
-        values: dict[Input, Tensor] = {
-            "weight": torch.cat([weight.detach().flatten() for weight in weights.values()])
+    def survival(self, model: nn.Module, context: Context) -> Scores:
+        """Predicted survival of every prunable weight of `model`, in [0, 1] up to error.
+
+        The scores are computed when they are read.
+        """
+        values: dict[Input, Mapping[str, Tensor]] = {
+            "weight": {name: weight.detach() for name, weight in prunable(model).items()}
         }
         if "gradient" in self.inputs:
-            gradient = mean_gradient(model, context.batches)
-            values["gradient"] = torch.cat([gradient[name].flatten() for name in weights])
-        scores = self.predict(values).split([weight.numel() for weight in weights.values()])
-        return {
-            name: score.view(weight.shape)
-            for (name, weight), score in zip(weights.items(), scores, strict=True)
-        }
+            values["gradient"] = mean_gradient(model, context.batches, context.loss)
+        return PredictedScores(self.table, [values[name] for name in self.inputs])
 
     def predict(self, values: Mapping[Input, Tensor]) -> Tensor:
         """Scores [n] from the raw weights and gradients [n] of one whole network."""
-        return self.score(features(self.inputs, values))
+        scores = PredictedScores(self.table, [{"": values[name]} for name in self.inputs])
+        return scores[""]
 
-    @torch.no_grad()
     def score(self, inputs: Tensor) -> Tensor:
-        """Scores [n] of scaled inputs [n, k], on the CPU."""
-        device = next(self.network.parameters()).device
-        return torch.cat([self.network(part.to(device)).cpu() for part in inputs.split(self.BATCH)])
+        """Scores [n] of scaled inputs [n, k] by the network itself, on the CPU."""
+        return _run(self.network, inputs)
 
-    def save(self, folder: Path) -> None:
+    def state(self) -> dict[str, Tensor]:
+        """The table and the network's parameters and buffers."""
+        network = self.network.state_dict()
+        return {"table": self.table.scores, **{f"{NETWORK}{k}": v for k, v in network.items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], about: dict[str, Any]) -> Self:
+        network = BACKBONES[about["backbone"]](len(about["inputs"]))
+        network.load_state_dict(
+            {k.removeprefix(NETWORK): v for k, v in state.items() if k.startswith(NETWORK)}
+        )
+        return cls(network, Table(state["table"]), about)
+
+    def save(self, folder: Path | str) -> None:
+        folder = Path(folder)
         about = {"kind": KIND, "version": VERSION, **self.about}
         write_tensors(
             folder / "predictor.safetensors",
-            self.network.state_dict(),
+            self.state(),
             kind=KIND,
             version=VERSION,
             about=about,
@@ -102,7 +147,15 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Raises UserError: files missing or damaged, or a predictor of another version."""
+        """From a folder, or "models:/NAME@ALIAS" and the like from MLflow's registry.
+
+        Raises:
+            UserError: files missing or damaged, or a predictor of another version.
+        """
+        if str(folder).startswith("models:"):
+            from pipeline.registry import download  # the only need for MLflow in this package
+
+            folder = download(str(folder))
         folder = Path(folder)
         about = read_json(folder / "predictor.json")
         check_kind(folder / "predictor.json", about, kind=KIND, version=VERSION)
@@ -111,6 +164,38 @@ class Predictor:
             raise UserError(
                 f"{folder / 'predictor.json'}: does not describe predictor.safetensors; {CURE}"
             )
-        network = BACKBONES[about["backbone"]](len(about["inputs"]))
-        network.load_state_dict(state)
-        return cls(network, {k: v for k, v in about.items() if k not in ("kind", "version")})
+        about = {k: v for k, v in about.items() if k not in ("kind", "version")}
+        return cls.from_state(state, about)
+
+
+class PredictedScores(StreamedScores):
+    """A predictor's table applied to the weights, and gradients, of one whole network.
+
+    Args:
+        values: per input of the predictor, tensors by parameter name.
+    """
+
+    def __init__(self, table: Table, values: Sequence[Mapping[str, Tensor]]) -> None:
+        self.table = table
+        self.values = values
+        self.scales = [root_mean_square(tensors.values()) for tensors in values]
+
+    def pieces(self, name: str) -> Iterator[Tensor]:
+        flat = [tensors[name].flatten().split(PIECE) for tensors in self.values]
+        for parts in zip(*flat, strict=True):
+            yield self.table(parts, self.scales).cpu()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.cat(list(self.pieces(name))).view(self.values[0][name].shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values[0])
+
+    def __len__(self) -> int:
+        return len(self.values[0])
+
+
+@torch.no_grad()
+def _run(network: nn.Module, inputs: Tensor) -> Tensor:
+    device = next(network.parameters()).device
+    return torch.cat([network(x.to(device)).cpu() for x in inputs.split(Predictor.BATCH)])

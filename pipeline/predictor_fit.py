@@ -8,31 +8,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.compression import Rows
 from pipeline.compute import Hardware
 from pipeline.errors import UserError
 from pipeline.predictor_training import PredictorConfig
 from pipeline.training import quiet_trainer
 
+EPOCH = 2**18
+"""Rows per epoch at most: more weights make the rows better, not more of them necessary."""
+
 
 def fit_regression(
     network: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
+    rows: Rows,
     *,
-    validation: tuple[Tensor, Tensor],
+    validation: Rows,
     config: PredictorConfig,
     hardware: Hardware,
 ) -> dict[str, list[float]]:
-    """Train `network` in place on inputs [n, k] and labels [n]; return the MSE per epoch."""
+    """Train `network` in place; return the MSE per epoch, over weights, not groups of them."""
     trainer = quiet_trainer(hardware, max_epochs=config.epochs)
-    batches = _Batches(inputs, labels, config, trainer.strategy.root_device)
+    batches = _Batches(rows, config, trainer.strategy.root_device)
     module = _Regression(network, batches, validation, config)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         trainer.fit(module, train_dataloaders=batches)
     network.cpu().eval()
     with torch.no_grad():
-        if network(validation[0][:8192]).std() == 0:
+        if network(validation.inputs[:8192]).std() == 0:
             raise UserError(
                 f"the predictor gives every weight the same score: backbone {config.backbone!r} "
                 "ends in a ReLU that can start dead; choose another seed or a lower lr"
@@ -41,22 +44,28 @@ def fit_regression(
 
 
 class _Batches:
-    """Rows in a new order every epoch; the incomplete last batch is left out."""
+    """Rows drawn with replacement, in proportion to the weights they stand for.
 
-    def __init__(
-        self, inputs: Tensor, labels: Tensor, config: PredictorConfig, device: torch.device
-    ) -> None:
-        self.rows = torch.cat([inputs, labels[:, None]], dim=1).to(device)
-        self.batch_size = min(config.batch_size, len(labels))
+    An epoch has as many rows as there are weights, but at most `EPOCH`.
+    """
+
+    def __init__(self, rows: Rows, config: PredictorConfig, device: torch.device) -> None:
+        self.rows = torch.cat([rows.inputs, rows.labels[:, None]], dim=1).to(device)
+        self.until = rows.counts.double().cumsum(0)
+        self.spread = rows.spread / rows.total
+        drawn = min(rows.total, EPOCH)
+        self.batch_size = min(config.batch_size, drawn)
+        self.steps = drawn // self.batch_size
         self.generator = torch.Generator().manual_seed(config.seed)
 
     def __len__(self) -> int:
-        return len(self.rows) // self.batch_size
+        return self.steps
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.rows), generator=self.generator).to(self.rows.device)
-        for part in order[: len(self) * self.batch_size].split(self.batch_size):
-            yield self.rows[part]
+        for _ in range(self.steps):
+            at = torch.rand(self.batch_size, generator=self.generator, dtype=torch.float64)
+            part = torch.searchsorted(self.until, at * self.until[-1], right=True)
+            yield self.rows[part.clamp_(max=len(self.rows) - 1).to(self.rows.device)]
 
 
 class _Regression(lightning.LightningModule):
@@ -64,12 +73,12 @@ class _Regression(lightning.LightningModule):
         self,
         network: nn.Module,
         batches: _Batches,
-        validation: tuple[Tensor, Tensor],
+        validation: Rows,
         config: PredictorConfig,
     ) -> None:
         super().__init__()
         self.network = network
-        self.steps = len(batches)
+        self.batches = batches
         self.validation = validation
         self.config = config
         self.train_mse: list[float] = []
@@ -90,12 +99,9 @@ class _Regression(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.loss_sum):
             raise UserError(f"the predictor's loss is not finite: lower lr ({self.config.lr:g})")
-        self.train_mse.append(float(self.loss_sum) / self.steps)
+        self.train_mse.append(float(self.loss_sum) / len(self.batches) + self.batches.spread)
         self.network.eval()
-        inputs, labels = self.validation
-        error = sum(
-            F.mse_loss(self.network(x.to(self.device)), y.to(self.device), reduction="sum").item()
-            for x, y in zip(inputs.split(8192), labels.split(8192), strict=True)
-        )
-        self.validation_mse.append(error / len(labels))
+        parts = self.validation.inputs.split(8192)
+        predicted = torch.cat([self.network(x.to(self.device)).cpu() for x in parts])
+        self.validation_mse.append(self.validation.mean_squared_error(predicted))
         self.network.train()

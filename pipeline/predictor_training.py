@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.autos import BACKBONES
+from pipeline.compression import Rows
 from pipeline.compute import Hardware
 from pipeline.config import DISTINCT, Config, Name, one_of
 from pipeline.errors import UserError, unknown
@@ -63,15 +64,12 @@ def train_predictor(settings: PredictorTraining) -> Result:
         torch.manual_seed(config.seed)
         predictor_network = BACKBONES[config.backbone](len(config.inputs))
 
-    def rows(chosen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return (
-            torch.cat([inputs[name][chosen[name]] for name in networks]),
-            torch.cat([labels[name][chosen[name]] for name in networks]),
-        )
+    def rows(chosen: dict[str, Tensor]) -> Rows:
+        return Rows.of([(inputs[n][chosen[n]], labels[n][chosen[n]]) for n in networks])
 
     history = fit_regression(
         predictor_network,
-        *rows(train),
+        rows(train),
         validation=rows(held),
         config=config,
         hardware=settings.hardware,
@@ -84,7 +82,7 @@ def train_predictor(settings: PredictorTraining) -> Result:
         "training": config.model_dump(mode="json"),
         "sources": {name: network.about["source"] for name, network in networks.items()},
     }
-    predictor = Predictor(predictor_network.to(settings.hardware.device), about)
+    predictor = Predictor.compiled(predictor_network.to(settings.hardware.device), about)
     report = {
         "train_mse": history["train_mse"],
         "validation_mse": history["validation_mse"],
@@ -93,7 +91,7 @@ def train_predictor(settings: PredictorTraining) -> Result:
         },
         "map": _map(predictor),
     }
-    return Result(predictor_network.state_dict(), {"about": about, "report": report})
+    return Result(predictor.state(), {"about": about, "report": report})
 
 
 def unit(config: PredictorConfig, survival: Path, hardware: Hardware) -> Unit:

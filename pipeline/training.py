@@ -17,7 +17,8 @@ from pipeline.augmentation import AUGMENTATIONS
 from pipeline.compute import Hardware
 from pipeline.errors import UserError
 from pipeline.images import ImageSet, Split
-from pipeline.masks import Mask, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
 from pipeline.recipes import TrainConfig
 
 EVALUATION_BATCH = 500

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from models.autos import BACKBONES
 from pipeline.compute import Compute
 from pipeline.executor import run
 from pipeline.files import write_json
@@ -23,9 +22,7 @@ def main() -> None:
         for _ in stage.progress(run([[training]], workers=compute.workers), total=1):
             pass
         result = training.result()
-        network = BACKBONES[config.backbone](len(config.inputs))
-        network.load_state_dict(result.tensors)
-        Predictor(network, result.about["about"]).save(OUT)
+        Predictor.from_state(result.tensors, result.about["about"]).save(OUT)
         report = result.about["report"]
         write_json(REPORT, report)
         stage.run.log(metrics=metrics(report))

@@ -24,7 +24,7 @@ def test_a_convolution_uses_each_weight_at_every_position(groups):
 
 
 def test_the_sparse_count_weighs_every_layer_by_its_density(conv_net):
-    mask = Mask.dense(conv_net)
+    mask = Mask(dict(Mask.dense(conv_net).keep))
     mask.keep["conv1.weight"][:] = False
     mask.keep["conv1.weight"][0] = True
     mask.keep["conv2.weight"][:4] = False

@@ -14,7 +14,9 @@ from pipeline.executor import run
 from pipeline.gradients import mean_gradient
 from pipeline.images import ScoringConfig
 from pipeline.irp import SourceConfig, next_round, units
-from pipeline.masks import Mask, keep_top, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
+from pipeline.selection import keep_top
 from pipeline.pruning import prune
 from pipeline.recipes import TrainConfig
 from pipeline.survival import read_survival, write_survival

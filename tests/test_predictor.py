@@ -12,7 +12,7 @@ from pipeline.compute import Hardware
 from pipeline.criterion import Context
 from pipeline.errors import UserError
 from pipeline.gradients import mean_gradient
-from pipeline.masks import prunable
+from pipeline.prunable import prunable
 from pipeline.predictor import Predictor, features
 from pipeline.predictor_training import PredictorConfig, PredictorTraining, train_predictor
 from pipeline.pruning import prune

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.criterion import Criterion
 from pipeline.errors import UserError
-from pipeline.masks import prunable
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 

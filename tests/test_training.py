@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from pipeline import training
 from pipeline.compute import Hardware
 from pipeline.errors import UserError
-from pipeline.masks import Mask, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
 from pipeline.recipes import TrainConfig
 from pipeline.training import accuracy, fit
 

@@ -2,41 +2,62 @@
 
 To first order, removing a weight changes the gradient norm g'g by 2S, so a large S marks a weight
 whose removal raises the gradient flow. The AutoS paper's text prunes the other end; this is the
-end of GraSP's own code. As there, the logits are divided by a temperature of 200. The official
+end of GraSP's own code. As there, the logits are divided by a temperature of 200 (of
+a model that returns neither a tensor nor "logits" nothing is divided). The official
 code also re-draws linear layers while scoring, which is left out: the scores belong to the given
 weights.
 """
 
-import torch
-from torch import nn
-from torch.nn import functional as F
+import copy
+from collections.abc import Mapping
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pipeline.batches import Batch, run
 from pipeline.criterion import Context, Criterion
-from pipeline.masks import Scores, prunable
+from pipeline.gradients import summed_gradient
+from pipeline.prunable import prunable
+from pipeline.selection import Scores
 
 TEMPERATURE = 200
 
 
 def score(model: nn.Module, context: Context) -> Scores:
-    weights = list(prunable(model).values())
-    batches = list(context.batches)
-    samples = sum(len(labels) for _, labels in batches)
+    weights = prunable(model)
+    parameters = list(weights.values())
 
-    def gradient(inputs: torch.Tensor, labels: torch.Tensor, create_graph: bool):
-        loss = F.cross_entropy(model(inputs) / TEMPERATURE, labels, reduction="sum") / samples
-        return torch.autograd.grad(loss, weights, create_graph=create_graph)
+    def loss(batch: Batch) -> Tensor:
+        return context.loss(tempered(run(model, batch)), batch)
 
-    g = [torch.zeros_like(w) for w in weights]
-    for inputs, labels in batches:
-        torch._foreach_add_(g, gradient(inputs, labels, create_graph=False))
-    hg = [torch.zeros_like(w) for w in weights]
-    for inputs, labels in batches:
-        product = sum((a * b).sum() for a, b in zip(gradient(inputs, labels, True), g, strict=True))
-        torch._foreach_add_(hg, torch.autograd.grad(product, weights))
+    def along_gradient(batch: Batch) -> Tensor:
+        """Its gradient is the Hessian of this batch's loss times `g`."""
+        first = torch.autograd.grad(loss(batch), parameters, create_graph=True, allow_unused=True)
+        return sum(
+            ((a * b).sum() for a, b in zip(first, g, strict=True) if a is not None),
+            start=torch.zeros((), device=parameters[0].device),
+        )
+
+    with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with a second derivative
+        g, samples = summed_gradient(parameters, context.batches, loss)
+        torch._foreach_div_(g, samples)
+        hg, _ = summed_gradient(parameters, context.batches, along_gradient)
+    torch._foreach_div_(hg, samples)
     # Higher means keep, so the score is -S.
-    return {
-        name: (w * h).detach() for (name, w), h in zip(prunable(model).items(), hg, strict=True)
-    }
+    return {name: (w * h).detach() for (name, w), h in zip(weights.items(), hg, strict=True)}
+
+
+def tempered(output: Any) -> Any:
+    """What the model returned, with its logits divided by the temperature."""
+    if isinstance(output, Tensor):
+        return output / TEMPERATURE
+    if isinstance(output, Mapping) and "logits" in output:
+        divided: Any = copy.copy(output)
+        divided["logits"] = output["logits"] / TEMPERATURE
+        return divided
+    return output
 
 
 CRITERION = Criterion(score, batch_norm="train")

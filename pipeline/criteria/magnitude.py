@@ -3,7 +3,8 @@
 from torch import nn
 
 from pipeline.criterion import Context, Criterion
-from pipeline.masks import Scores, prunable
+from pipeline.prunable import prunable
+from pipeline.selection import Scores
 
 
 def score(model: nn.Module, context: Context) -> Scores:

@@ -25,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.allocation import erk
+from pipeline.batches import ones, run
 from pipeline.criterion import Context, Criterion
-from pipeline.masks import Scores, prunable
+from pipeline.prunable import CONVOLUTIONS, is_transposed, prunable, slots
+from pipeline.selection import Scores
 
 ALPHA, BETA, MAX_PER_KERNEL = 0.01, 1.0, 9
 
@@ -41,26 +43,39 @@ def score(model: nn.Module, context: Context) -> Scores:
     )
     masks: dict[str, Tensor] = {}
 
-    def prune_before_forward(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        # Everything in front of this layer is pruned already: its input counts paths.
-        name = names[layer]
-        if name in masks:
-            return
-        channel = inputs[0].ndim - 1 if isinstance(layer, nn.Linear) else 1
-        paths = inputs[0].movedim(channel, 0).flatten(1).sum(dim=1).cpu()
-        masks[name] = layer_mask(weights[name].shape, paths, budgets[name], context.generator)
+    def prune(name: str, layer: nn.Module, paths: Tensor) -> None:
+        shape = weights[name].shape
+        if is_transposed(layer):
+            masks[name] = layer_mask(shape[::-1], paths, budgets[name], context.generator).T
+        else:
+            masks[name] = layer_mask(shape, paths, budgets[name], context.generator)
         weights[name].copy_(masks[name])
 
-    layers = {name: model.get_submodule(name.removesuffix(".weight")) for name in weights}
-    names = {layer: name for name, layer in layers.items()}
+    def prune_before_forward(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if not inputs:  # called with keywords only
+            return
+        # Everything in front of this layer is pruned already: its input counts paths.
+        channel = 1 if isinstance(layer, CONVOLUTIONS) else inputs[0].ndim - 1
+        paths = inputs[0].movedim(channel, 0).flatten(1).sum(dim=1).cpu()
+        for name in names[layer]:
+            if name not in masks:
+                prune(name, layer, paths)
+
+    names: dict[nn.Module, list[str]] = {}
+    for name, layer, _ in slots(model):
+        if name in weights:
+            names.setdefault(layer, []).append(name)
     hooks = [layer.register_forward_pre_hook(prune_before_forward) for layer in names]
-    inputs, _ = next(iter(context.batches))
     try:
         _let_paths_through(model)
-        model(torch.ones_like(inputs[:1], dtype=next(iter(weights.values())).dtype))
+        run(model, ones(next(iter(context.batches))))
     finally:
         for hook in hooks:
             hook.remove()
+    for layer, missed in names.items():
+        for name in missed:
+            if name not in masks:  # not seen, as the last layer of torch's attention
+                prune(name, layer, torch.ones(weights[name].shape[1]).double())
     return {name: masks[name] for name in weights}
 
 

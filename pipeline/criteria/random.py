@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from pipeline.criterion import Context, Criterion
-from pipeline.masks import Scores, prunable
+from pipeline.prunable import prunable
+from pipeline.selection import Scores
 
 
 def score(model: nn.Module, context: Context) -> Scores:

@@ -7,11 +7,12 @@ from torch import nn
 
 from pipeline.criterion import Context, Criterion
 from pipeline.gradients import mean_gradient
-from pipeline.masks import Scores, prunable
+from pipeline.prunable import prunable
+from pipeline.selection import Scores
 
 
 def score(model: nn.Module, context: Context) -> Scores:
-    gradient = mean_gradient(model, context.batches)
+    gradient = mean_gradient(model, context.batches, context.loss)
     return {name: (w * gradient[name]).detach().abs() for name, w in prunable(model).items()}
 
 

@@ -7,19 +7,24 @@ and float64: in float32 R overflows in deep networks.
 import torch
 from torch import nn
 
+from pipeline.batches import logits, ones, run
 from pipeline.criterion import Context, Criterion
-from pipeline.masks import Scores, prunable
+from pipeline.prunable import prunable
+from pipeline.selection import Scores
 
 
 def score(model: nn.Module, context: Context) -> Scores:
-    inputs, _ = next(iter(context.batches))
     weights = prunable(model)
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.abs_()
-    flow = model(torch.ones_like(inputs[:1], dtype=next(iter(weights.values())).dtype)).sum()
-    gradients = torch.autograd.grad(flow, list(weights.values()))
-    return {name: (w * g).detach() for (name, w), g in zip(weights.items(), gradients, strict=True)}
+            if tensor.is_floating_point():
+                tensor.abs_()
+    flow = logits(run(model, ones(next(iter(context.batches))))).sum()
+    gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(w) if g is None else (w * g).detach()
+        for (name, w), g in zip(weights.items(), gradients, strict=True)
+    }
 
 
 CRITERION = Criterion(score, rounds=100, double=True, batch_norm="eval")

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from models._init import initialize
 from pipeline.criteria import CRITERIA
 from pipeline.criteria.grasp import TEMPERATURE
-from pipeline.masks import Mask, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 grasp = CRITERIA["grasp"].score

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.criteria import CRITERIA
-from pipeline.masks import prunable
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 MAGNITUDE = CRITERIA["magnitude"]

@@ -11,7 +11,7 @@ from torch import nn
 from models._init import initialize
 from pipeline.allocation import erk
 from pipeline.criteria import CRITERIA, npb
-from pipeline.masks import prunable
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 CONSTANTS = [(0.01, 1.0), (0.99, 0.001), (0.5, 0.05), (0.3, 0.0)]

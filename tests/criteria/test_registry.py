@@ -9,7 +9,8 @@ from torch import nn
 
 from pipeline.criteria import CRITERIA
 from pipeline.errors import UserError
-from pipeline.masks import Mask, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 from pipeline.schedules import exponential
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from models._init import initialize
 from pipeline.criteria import CRITERIA
 from pipeline.gradients import mean_gradient
-from pipeline.masks import prunable
+from pipeline.prunable import prunable
 
 snip = CRITERIA["snip"].score
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from models._init import initialize
 from pipeline.criteria import CRITERIA
-from pipeline.masks import Mask, prunable
+from pipeline.masks import Mask
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 SYNFLOW = CRITERIA["synflow"]

@@ -1,0 +1,87 @@
+"""Which weights of a network can be pruned, by name: those of linear and convolution layers."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS)
+COMPILED = "_orig_mod."
+
+
+def prunable(model: nn.Module) -> dict[str, Tensor]:
+    """Weights (parameters) of linear and convolution layers by name, in module order.
+
+    Also the packed or separate projections of `nn.MultiheadAttention` and transformers' `Conv1D`.
+    Biases, embeddings and normalisation are never pruned. A weight that several layers share
+    counts once, under its first name; frozen weights count like all others. Wrappers
+    (`torch.compile`, data parallelism) leave no trace in the names.
+
+    Raises:
+        UserError: a layer's weight is computed from others (parametrized, or under
+            `torch.nn.utils.prune`).
+    """
+    weights: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, module, attribute in slots(model):
+        weight = getattr(module, attribute)
+        if not isinstance(weight, nn.Parameter):
+            raise UserError(
+                f"{name} is computed from other tensors; make it a plain parameter first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.prune.remove"
+            )
+        if id(weight) not in seen:
+            seen.add(id(weight))
+            weights[name] = weight
+    return weights
+
+
+def slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Name, layer and attribute of every prunable weight, shared ones as often as they occur."""
+    for prefix, module in unwrap(model).named_modules():
+        for attribute in _attributes(module):
+            name = f"{prefix}.{attribute}" if prefix else attribute
+            yield name.replace(COMPILED, ""), module, attribute
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside `torch.compile`, DataParallel and DistributedDataParallel."""
+    while True:
+        if isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+def places(model: nn.Module, weight: Tensor) -> Iterator[tuple[nn.Module, str]]:
+    """All modules that hold `weight` as a parameter, with the attribute's name."""
+    for module in model.modules():
+        for attribute, parameter in module._parameters.items():
+            if parameter is weight:
+                yield module, attribute
+
+
+def _attributes(module: nn.Module) -> tuple[str, ...]:
+    if isinstance(module, LAYERS) or is_transposed(module):
+        return ("weight",)
+    if isinstance(module, nn.MultiheadAttention):
+        if module.in_proj_weight is not None:
+            return ("in_proj_weight",)
+        return ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+    return ()
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether it is transformers' `Conv1D`, a linear layer with weight [inputs, outputs].
+
+    By name, so that transformers is not imported.
+    """
+    return any(
+        kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils"
+        for kind in type(module).__mro__
+    )
