@@ -23,11 +23,11 @@ from pipeline.criterion import Batches, Context, Criterion
 from pipeline.gradients import mean_gradient
 from pipeline.images import ImageSet, ScoringConfig
 from pipeline.masks import Mask
-from pipeline.prunable import prunable
-from pipeline.selection import keep_top
 from pipeline.networks import NetworkConfig
+from pipeline.prunable import prunable
 from pipeline.recipes import TrainConfig
 from pipeline.schedules import SCHEDULES
+from pipeline.selection import keep_top
 from pipeline.stores import store_digest
 from pipeline.units import Result, Unit, read_result
 

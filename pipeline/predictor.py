@@ -172,27 +172,27 @@ class PredictedScores(StreamedScores):
     """A predictor's table applied to the weights, and gradients, of one whole network.
 
     Args:
-        values: per input of the predictor, tensors by parameter name.
+        inputs: per input of the predictor, tensors by parameter name.
     """
 
-    def __init__(self, table: Table, values: Sequence[Mapping[str, Tensor]]) -> None:
+    def __init__(self, table: Table, inputs: Sequence[Mapping[str, Tensor]]) -> None:
         self.table = table
-        self.values = values
-        self.scales = [root_mean_square(tensors.values()) for tensors in values]
+        self.inputs = inputs
+        self.scales = [root_mean_square(tensors.values()) for tensors in inputs]
 
     def pieces(self, name: str) -> Iterator[Tensor]:
-        flat = [tensors[name].flatten().split(PIECE) for tensors in self.values]
+        flat = [tensors[name].flatten().split(PIECE) for tensors in self.inputs]
         for parts in zip(*flat, strict=True):
             yield self.table(parts, self.scales).cpu()
 
     def __getitem__(self, name: str) -> Tensor:
-        return torch.cat(list(self.pieces(name))).view(self.values[0][name].shape)
+        return torch.cat(list(self.pieces(name))).view(self.inputs[0][name].shape)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values[0])
+        return iter(self.inputs[0])
 
     def __len__(self) -> int:
-        return len(self.values[0])
+        return len(self.inputs[0])
 
 
 @torch.no_grad()

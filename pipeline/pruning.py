@@ -99,7 +99,7 @@ def check_prunable(model: nn.Module) -> None:
     """Raises UserError: there is no weight to prune, or one without finite values."""
     inner = unwrap(model)
     for name, tensor in (*inner.named_parameters(), *inner.named_buffers()):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if nn.parameter.is_lazy(tensor):
             raise UserError(f"{name} is not initialised yet: run one batch through the model first")
         if tensor.is_meta:
             raise UserError(

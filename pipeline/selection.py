@@ -115,10 +115,7 @@ def _threshold(keys: Callable[[], Iterator[Tensor]], count: int) -> tuple[int, i
         above = histogram.flip(0).cumsum(0).flip(0)  # of this digit and higher ones
         digit = int((above >= count).nonzero()[-1])
         count -= int(above[digit] - histogram[digit])
-        if prefix is None:
-            prefix = digit - 2 ** (DIGIT - 1)
-        else:
-            prefix = (prefix << DIGIT) + digit
+        prefix = digit - 2 ** (DIGIT - 1) if prefix is None else (prefix << DIGIT) + digit
         if shift and histogram[digit] <= FEW:
             rest = torch.cat([piece[piece >> shift == prefix] for piece in keys()])
             threshold = int(rest.kthvalue(len(rest) - count + 1).values)

@@ -16,9 +16,9 @@ from pipeline.images import ScoringConfig
 from pipeline.irp import SourceConfig, next_round, units
 from pipeline.masks import Mask
 from pipeline.prunable import prunable
-from pipeline.selection import keep_top
 from pipeline.pruning import prune
 from pipeline.recipes import TrainConfig
+from pipeline.selection import keep_top
 from pipeline.survival import read_survival, write_survival
 from pipeline.training import fit
 from stages.irp import assemble

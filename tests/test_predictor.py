@@ -12,9 +12,9 @@ from pipeline.compute import Hardware
 from pipeline.criterion import Context
 from pipeline.errors import UserError
 from pipeline.gradients import mean_gradient
-from pipeline.prunable import prunable
 from pipeline.predictor import Predictor, features
 from pipeline.predictor_training import PredictorConfig, PredictorTraining, train_predictor
+from pipeline.prunable import prunable
 from pipeline.pruning import prune
 from pipeline.schedules import linear
 from pipeline.survival import Survival, write_survival
