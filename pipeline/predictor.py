@@ -25,6 +25,9 @@ from pipeline.tensors import read_tensors, write_tensors
 KIND, VERSION = "AutoS predictor", 2
 SCALING = "each input divided by its root mean square over all prunable weights of the network"
 
+SHIPPED = Path(__file__).with_name("shipped")
+"""Folder of the predictor that comes with the package; `make shipped` trains it."""
+
 NETWORK = "network."
 """In front of the names of the network's own tensors in a file."""
 
@@ -146,8 +149,10 @@ class Predictor:
         return file_digest(folder / "predictor.safetensors")
 
     @classmethod
-    def load(cls, folder: Path | str) -> Self:
+    def load(cls, folder: Path | str = SHIPPED) -> Self:
         """From a folder, or "models:/NAME@ALIAS" and the like from MLflow's registry.
+
+        Without argument it is the predictor that comes with the package.
 
         Raises:
             UserError: files missing or damaged, or a predictor of another version.
