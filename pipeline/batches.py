@@ -1,5 +1,6 @@
 """How a batch of any form meets a model: move it, run it, count it, take its loss."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,39 +14,55 @@ Batch = Any
 """Inputs and labels as a pair, or a mapping of the model's keyword arguments and "labels"."""
 
 Batches = Iterable[Batch]
-"""It is read from the start each time."""
+"""A list or a loader, read from the start each time; or an iterator, kept for the next time."""
 
 Loss = Callable[[Any, Batch], Tensor]
 """From what the model returned and the batch to a scalar, the mean over the batch."""
 
 LABELS = "labels"
+IGNORED = -100
 
 
 def cross_entropy(output: Any, batch: Batch) -> Tensor:
     """Mean cross-entropy of logits [..., classes] and labels [...] (-100 counts nowhere).
 
-    Image models with logits [n, classes, ...] are understood as well.
+    Image models with logits [n, classes, ...] are understood as well. A model that returns a loss
+    of its own, as those of transformers do when they are given labels, is taken at its word: it
+    knows that a language model predicts the next token.
 
     Raises:
         UserError: the batch has no labels, or labels and logits do not fit.
     """
-    scores = logits(output)
+    if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
+        return output["loss"]
     if isinstance(batch, Mapping):
         if LABELS not in batch:
             raise UserError(f"a batch has no {LABELS!r}, only {', '.join(batch)}; give a loss")
         labels = batch[LABELS]
     else:
         labels = batch[1]
+    scores = logits(output)
+    if not isinstance(labels, Tensor):
+        raise UserError(f"labels are {_shape(labels)}; expected a tensor, or give a loss")
     if scores.ndim > 2 and scores.shape[:-1] == labels.shape:  # a label per token
         scores = scores.flatten(0, -2)
         labels = labels.flatten()
     try:
-        return F.cross_entropy(scores, labels)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        _check_range(labels, classes=scores.shape[1])
+        return F.cross_entropy(scores, labels, ignore_index=IGNORED)
+    except (IndexError, RuntimeError, ValueError) as error:
         raise UserError(
             f"labels {_shape(labels)} do not fit the model's output {_shape(scores)} "
-            f"({' '.join(str(error).split())[:120]}); give a loss of your own"
-        ) from None
+            f"({_line(error)}); give a loss of your own"
+        ) from error
+
+
+def _check_range(labels: Tensor, classes: int) -> None:
+    """Raises IndexError: a label is no class. On a GPU such a label would end the process."""
+    if not labels.is_floating_point():
+        wrong = labels[((labels < 0) | (labels >= classes)) & (labels != IGNORED)]
+        if len(wrong):
+            raise IndexError(f"label {wrong[0]} is not one of {classes} classes")
 
 
 def logits(output: Any) -> Tensor:
@@ -70,13 +87,23 @@ def logits(output: Any) -> Tensor:
 
 
 def run(model: nn.Module, batch: Batch) -> Any:
-    """What the model returns for the inputs of `batch`."""
-    if isinstance(batch, Mapping):
-        return model(**{name: value for name, value in batch.items() if name != LABELS})
-    inputs = batch[0]
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    """What the model returns for the inputs of `batch`, and for the labels if it names them.
+
+    Raises:
+        UserError: it fails.
+    """
+    try:
+        if isinstance(batch, Mapping):
+            takes_labels = LABELS in inspect.signature(model.forward).parameters
+            return model(**{k: v for k, v in batch.items() if k != LABELS or takes_labels})
+        inputs = batch[0]
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    except Exception as error:
+        raise UserError(
+            f"the model fails on a batch: {type(error).__name__}: {_line(error)}"
+        ) from error
 
 
 def size(batch: Batch) -> int:
@@ -88,7 +115,7 @@ def ones(batch: Batch) -> Batch:
     """One sample of the same form, with 1 in every floating-point input."""
 
     def one(tensor: Tensor) -> Tensor:
-        first = tensor[:1]
+        first = tensor[:1] if tensor.ndim else tensor
         return torch.ones_like(first) if first.is_floating_point() else first
 
     return _map(one, batch)
@@ -103,12 +130,13 @@ class Prepared:
 
     def __init__(self, batches: Batches, *, device: torch.device, dtype: torch.dtype) -> None:
         if not isinstance(batches, Iterable) or isinstance(batches, (str, Mapping)):
-            raise UserError(f"batches must be a list or a loader, not a {type(batches).__name__}")
-        # An iterator gives its batches once; criteria read them several times.
-        self.batches = list(batches) if isinstance(batches, Iterator) else batches
+            raise UserError(f"batches must be a list or a loader, not {_shape(batches)}")
+        self.batches = batches
         self.device, self.dtype = device, dtype
 
     def __iter__(self) -> Iterator[Batch]:
+        if isinstance(self.batches, Iterator):
+            self.batches = list(self.batches)
         empty = True
         for batch in self.batches:
             check(batch)
@@ -124,7 +152,8 @@ class Prepared:
 
 def check(batch: Batch) -> None:
     """Raises UserError: it is neither a pair nor a mapping, or holds no tensor or no sample."""
-    if not isinstance(batch, Mapping) and not (isinstance(batch, (tuple, list)) and len(batch) > 1):
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+    if not pair and not isinstance(batch, Mapping):
         raise UserError(
             f"a batch is {_shape(batch)}; expected (inputs, labels) or a dictionary of the "
             f"model's inputs and {LABELS!r}"
@@ -158,4 +187,11 @@ def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 def _shape(value: Any) -> str:
     if isinstance(value, Tensor):
         return str(list(value.shape))
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
     return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _line(error: Exception) -> str:
+    """The beginning of its message, on one line."""
+    return " ".join(str(error).split())[:200]

@@ -1,6 +1,6 @@
 """Gradient of the mean loss with respect to the prunable weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,39 +22,37 @@ def mean_gradient(
         UserError: the loss or a gradient is NaN or infinite, or the loss does not depend on the
             weights.
     """
-    weights = prunable(model)
-    sums, samples = summed_gradient(
-        list(weights.values()), batches, lambda batch: loss(run(model, batch), batch)
-    )
-    for name, gradient in zip(weights, sums, strict=True):
-        if not gradient.isfinite().all():
-            raise UserError(f"the gradient of {name} is NaN or infinite on the scoring batches")
-    if not any(gradient.any() for gradient in sums):
+    gradient = gradient_of(lambda batch: loss(run(model, batch), batch), prunable(model), batches)
+    if not any(part.any() for part in gradient.values()):
         raise UserError("the loss does not depend on the weights: every gradient is 0")
-    return {name: gradient.div_(samples) for name, gradient in zip(weights, sums, strict=True)}
+    return gradient
 
 
-def summed_gradient(
-    weights: list[Tensor], batches: Batches, mean_loss: Callable[[Batch], Tensor]
-) -> tuple[list[Tensor], int]:
-    """Gradient of the loss summed over all samples, and their number.
-
-    Weights that the loss does not reach have gradient 0.
+def gradient_of(
+    mean_loss: Callable[[Batch], Tensor], weights: Mapping[str, Tensor], batches: Batches
+) -> dict[str, Tensor]:
+    """Gradient, averaged over all samples; 0 for the weights that the loss does not reach.
 
     Args:
         mean_loss: the mean over the samples of a batch, a scalar.
+
+    Raises:
+        UserError: the loss or a gradient is NaN or infinite, or the loss is a constant.
     """
-    sums = [torch.zeros_like(weight) for weight in weights]
+    sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     samples = 0
     for index, batch in enumerate(batches):
         count = size(batch)
         value = checked(mean_loss(batch), index)
-        gradients = torch.autograd.grad(value * count, weights, allow_unused=True)
-        for total, gradient in zip(sums, gradients, strict=True):
-            if gradient is not None:
-                total += gradient
+        parts = torch.autograd.grad(value * count, list(weights.values()), allow_unused=True)
+        for total, part in zip(sums.values(), parts, strict=True):
+            if part is not None:
+                total += part
         samples += count
-    return sums, samples
+    for name, total in sums.items():
+        if not total.div_(samples).isfinite().all():
+            raise UserError(f"the gradient of {name} is NaN or infinite on the scoring batches")
+    return sums
 
 
 def checked(loss: Tensor, index: int) -> Tensor:

@@ -145,15 +145,21 @@ class Mask:
         """The mask of a model that `torch.nn.utils.prune` has pruned, in any way.
 
         Of a layer that it has not pruned everything is kept.
+
+        Raises:
+            UserError: layers that share a weight do not share its mask.
         """
         keep: dict[str, Tensor] = {}
-        seen: set[int] = set()
+        first: dict[Tensor, str] = {}
         for name, module, attribute in slots(model):
             mask = getattr(module, f"{attribute}_mask", None)
             weight = getattr(module, attribute if mask is None else f"{attribute}_orig")
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                keep[name] = torch.ones_like(weight) if mask is None else mask
+            mask = torch.ones_like(weight) if mask is None else mask
+            known = first.setdefault(weight, name)
+            if known == name:
+                keep[name] = mask
+            elif not mask.equal(keep[known]):
+                raise UserError(f"{name} and {known} are one weight, but their masks differ")
         return cls(Bits({name: tensor.bool() for name, tensor in keep.items()}))
 
     def save(self, path: Path | str, about: Mapping[str, Any] | None = None) -> None:

@@ -2,23 +2,21 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-LAYERS = (nn.Linear, *CONVOLUTIONS)
-COMPILED = "_orig_mod."
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:
     """Weights (parameters) of linear and convolution layers by name, in module order.
 
     Also the packed or separate projections of `nn.MultiheadAttention` and transformers' `Conv1D`.
-    Biases, embeddings and normalisation are never pruned. A weight that several layers share
-    counts once, under its first name; frozen weights count like all others. Wrappers
-    (`torch.compile`, data parallelism) leave no trace in the names.
+    Nothing else is ever pruned: no biases, embeddings, normalisation, transposed convolutions or
+    recurrent layers. A weight that several layers share counts once, under its first name; frozen
+    weights count like all others. Wrappers (`torch.compile`, data parallelism) leave no trace in
+    the names.
 
     Raises:
         UserError: a layer's weight is computed from others (parametrized, or under
@@ -41,17 +39,31 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
 
 def slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Name, layer and attribute of every prunable weight, shared ones as often as they occur."""
-    for prefix, module in unwrap(model).named_modules():
+    for prefix, module in named_modules(model):
         for attribute in _attributes(module):
-            name = f"{prefix}.{attribute}" if prefix else attribute
-            yield name.replace(COMPILED, ""), module, attribute
+            yield prefix + attribute, module, attribute
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module once, with what its parameters' names begin with ("" or "layer1.0.")."""
+    seen: set[nn.Module] = set()
+
+    def walk(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+        module = unwrap(module)
+        if module not in seen:
+            seen.add(module)
+            yield prefix, module
+            for name, child in module.named_children():
+                yield from walk(child, f"{prefix}{name}.")
+
+    return walk(model, "")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside `torch.compile`, DataParallel and DistributedDataParallel."""
     while True:
-        if isinstance(model, torch._dynamo.OptimizedModule):
-            model = model._orig_mod
+        if "_orig_mod" in model._modules:  # of torch.compile, whose import takes a second
+            model = model.get_submodule("_orig_mod")
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
         else:

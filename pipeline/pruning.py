@@ -10,15 +10,17 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.batches import Batches, Loss, Prepared, cross_entropy
 from pipeline.criterion import Context, Criterion
 from pipeline.errors import UserError
 from pipeline.masks import Mask
-from pipeline.prunable import prunable, unwrap
+from pipeline.prunable import named_modules, prunable, unwrap
 from pipeline.schedules import exponential
 from pipeline.selection import keep_top
+
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class HasCriterion(Protocol):
@@ -44,9 +46,9 @@ def prune(
     """Find the weights of `model` that `criterion` would keep.
 
     The model is left untouched to the last bit, and so is the random state: scores are taken on
-    a copy, in float32 where the model is in half precision. It may be on any device, compiled or
-    wrapped. In which of train and eval mode it is scored is up to the caller, unless the criterion
-    says otherwise.
+    a copy, in single precision unless all weights are in double or the criterion asks for it. The
+    model may be on any device, compiled or wrapped. In which of train and eval mode it is scored
+    is up to the caller, unless the criterion says otherwise.
 
     Args:
         model: any network with linear or convolution layers.
@@ -55,7 +57,8 @@ def prune(
             and "labels"; a list or a loader.
         density: fraction of the prunable weights to keep, in (0, 1].
         seed: of whatever is drawn at random, dropout and a loader's order included.
-        loss: of the model's output and a batch, the mean over its samples.
+        loss: of the model's output and a batch, the mean over its samples. Cross-entropy, unless
+            the model returns a loss of its own.
 
     Returns:
         A mask that keeps exactly round(density * n) of n weights; over several rounds the
@@ -68,23 +71,27 @@ def prune(
     Warns:
         EmptyLayerWarning: names the layers of which nothing is kept.
     """
+    if not 0 < density <= 1:
+        raise UserError(f"the density is above 0 and at most 1, not {density:g}")
     if not isinstance(criterion, Criterion):
         criterion = criterion.criterion
     check_prunable(model)
-    scored = scoring_copy(model, double=criterion.double)
-    if criterion.batch_norm is not None:
-        scored.train(criterion.batch_norm == "train")
-    weight = next(iter(prunable(scored).values()))
-    prepared = Prepared(batches, device=weight.device, dtype=weight.dtype)
-    context = Context(prepared, density, torch.Generator().manual_seed(seed), loss)
     mask = Mask.dense(model)
-    for index, target in enumerate(exponential(density, criterion.rounds)):
-        if index:
-            rewind_(scored, model)
-            mask.apply_(scored)
-        with random_state(seed):
-            # Within: scores may be computed only when they are read.
-            mask = keep_top(criterion.score(scored, context), target, within=mask)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False), torch.enable_grad():
+        scored = scoring_copy(model, double=criterion.double)
+        if criterion.batch_norm is not None:
+            scored.train(criterion.batch_norm == "train")
+        weight = next(iter(prunable(scored).values()))
+        prepared = Prepared(batches, device=weight.device, dtype=weight.dtype)
+        context = Context(prepared, density, generator, loss)
+        for index, target in enumerate(exponential(density, criterion.rounds)):
+            if index:
+                rewind_(scored, model)
+                mask.apply_(scored)
+            with random_state(seed), torch.autocast(weight.device.type, enabled=False):
+                # Within: scores may be computed only when they are read.
+                mask = keep_top(criterion.score(scored, context), target, within=mask)
     empty = mask.empty_layers()
     if empty:
         warnings.warn(
@@ -98,7 +105,7 @@ def prune(
 def check_prunable(model: nn.Module) -> None:
     """Raises UserError: there is no weight to prune, or one without finite values."""
     inner = unwrap(model)
-    for name, tensor in (*inner.named_parameters(), *inner.named_buffers()):
+    for name, tensor in named_tensors(model).items():
         if nn.parameter.is_lazy(tensor):
             raise UserError(f"{name} is not initialised yet: run one batch through the model first")
         if tensor.is_meta:
@@ -108,6 +115,8 @@ def check_prunable(model: nn.Module) -> None:
             )
     weights = prunable(model)
     for name, weight in weights.items():
+        if weight.dtype not in PRECISIONS:
+            raise UserError(f"{name} is {weight.dtype}; weights in half to double precision count")
         if not torch.linalg.vector_norm(weight.detach(), ord=math.inf).isfinite():
             raise UserError(f"{name} is NaN or infinite in places")
     if not weights:
@@ -118,26 +127,29 @@ def check_prunable(model: nn.Module) -> None:
 
 
 def scoring_copy(model: nn.Module, *, double: bool) -> nn.Module:
-    """An uncompiled copy in single or double precision; all prunable weights want a gradient.
+    """An uncompiled copy in one precision, single or double; prunable weights want a gradient.
 
     Raises:
         UserError: the model cannot be copied.
     """
     try:
         scored = copy.deepcopy(unwrap(model))
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:
         raise UserError(
             f"the model cannot be copied for scoring: {' '.join(str(error).split())[:200]}"
-        ) from None
+        ) from error
     for module in list(scored.modules()):
         for name, child in module.named_children():
-            if isinstance(child, torch._dynamo.OptimizedModule):
-                setattr(module, name, child._orig_mod)
-    if double:
+            setattr(module, name, unwrap(child))
+        if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
+            del module.forward  # compiled, and so bound to the original
+    weights = prunable(scored).values()
+    # Gradients in half precision underflow.
+    if double or all(weight.dtype == torch.float64 for weight in weights):
         scored.double()
-    elif any(p.dtype in (torch.float16, torch.bfloat16) for p in scored.parameters()):
-        scored.float()  # gradients in half precision underflow
-    for weight in prunable(scored).values():
+    else:
+        scored.float()
+    for weight in weights:
         weight.requires_grad_(True)
     return scored
 
@@ -145,13 +157,20 @@ def scoring_copy(model: nn.Module, *, double: bool) -> nn.Module:
 @torch.no_grad()
 def rewind_(scored: nn.Module, model: nn.Module) -> None:
     """Give a scoring copy the values of `model` again."""
-    inner = unwrap(model)
-    for mine, original in zip(
-        (*scored.parameters(), *scored.buffers()),
-        (*inner.parameters(), *inner.buffers()),
-        strict=True,
-    ):
-        mine.copy_(original)
+    originals = named_tensors(model)
+    for name, tensor in named_tensors(scored).items():
+        if name in originals:  # a model may make buffers as it runs
+            tensor.copy_(originals[name])
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, named as if nothing were wrapped."""
+    return {
+        prefix + name: tensor
+        for prefix, module in named_modules(model)
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None
+    }
 
 
 @contextlib.contextmanager

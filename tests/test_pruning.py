@@ -95,8 +95,8 @@ def test_a_score_gets_the_precision_and_the_mode_that_its_criterion_asks_for(
     assert not conv_net.training and conv_net.fc.weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("density", [0.0, 1.5])
+@pytest.mark.parametrize("density", [0.0, -0.1, 1.5, float("nan")])
 def test_a_density_out_of_range_is_refused(mlp, density):
     criterion = Criterion(lambda model, context: dict(prunable(model)))
-    with pytest.raises(UserError, match="between 1 and 804 can be kept"):
+    with pytest.raises(UserError, match=f"above 0 and at most 1, not {density:g}"):
         prune(mlp, criterion, [], density=density)

@@ -2,10 +2,10 @@
 
 To first order, removing a weight changes the gradient norm g'g by 2S, so a large S marks a weight
 whose removal raises the gradient flow. The AutoS paper's text prunes the other end; this is the
-end of GraSP's own code. As there, the logits are divided by a temperature of 200 (of
-a model that returns neither a tensor nor "logits" nothing is divided). The official
-code also re-draws linear layers while scoring, which is left out: the scores belong to the given
-weights.
+end of GraSP's own code. As there, the logits are divided by a temperature of 200; a loss
+that the model itself returns is taken as it is, and of outputs that are neither a tensor nor have
+"logits" nothing is divided. The official code also re-draws linear layers while scoring, which is
+left out: the scores belong to the given weights.
 """
 
 import copy
@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipeline.batches import Batch, run
 from pipeline.criterion import Context, Criterion
-from pipeline.gradients import summed_gradient
+from pipeline.gradients import gradient_of, mean_gradient
 from pipeline.prunable import prunable
 from pipeline.selection import Scores
 
@@ -27,26 +27,23 @@ TEMPERATURE = 200
 
 def score(model: nn.Module, context: Context) -> Scores:
     weights = prunable(model)
-    parameters = list(weights.values())
 
-    def loss(batch: Batch) -> Tensor:
-        return context.loss(tempered(run(model, batch)), batch)
+    def loss(output: Any, batch: Batch) -> Tensor:
+        return context.loss(tempered(output), batch)
 
     def along_gradient(batch: Batch) -> Tensor:
         """Its gradient is the Hessian of this batch's loss times `g`."""
-        first = torch.autograd.grad(loss(batch), parameters, create_graph=True, allow_unused=True)
-        return sum(
-            ((a * b).sum() for a, b in zip(first, g, strict=True) if a is not None),
-            start=torch.zeros((), device=parameters[0].device),
+        value = loss(run(model, batch), batch)
+        first = torch.autograd.grad(
+            value, list(weights.values()), create_graph=True, materialize_grads=True
         )
+        return sum((a * b).sum() for a, b in zip(first, g.values(), strict=True))
 
     with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with a second derivative
-        g, samples = summed_gradient(parameters, context.batches, loss)
-        torch._foreach_div_(g, samples)
-        hg, _ = summed_gradient(parameters, context.batches, along_gradient)
-    torch._foreach_div_(hg, samples)
+        g = mean_gradient(model, context.batches, loss)
+        hg = gradient_of(along_gradient, weights, context.batches)
     # Higher means keep, so the score is -S.
-    return {name: (w * h).detach() for (name, w), h in zip(weights.items(), hg, strict=True)}
+    return {name: (weight * hg[name]).detach() for name, weight in weights.items()}
 
 
 def tempered(output: Any) -> Any:

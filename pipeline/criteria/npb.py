@@ -15,11 +15,17 @@ whatever the row sums are. What remains is concave and separable in the row sums
 largest marginal gains first is exact. (With grouped convolutions a row has only the columns of its
 group, and unless it has them for itself, the outputs are balanced within groups only.)
 
+Paths are counted by a pass of ones through a network without values: biases are 0, all other
+parameters 1, and normalisation is the identity. A layer that this pass does not show (the last one
+of torch's attention is never called) is pruned as if every input had one path.
+
 Which of the equivalent columns and which positions inside a kernel are kept is drawn at random.
 Constants are those of the authors' scripts for CIFAR; the defaults of their command line differ.
 """
 
+import inspect
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +33,18 @@ from torch import Tensor, nn
 from pipeline.allocation import erk
 from pipeline.batches import ones, run
 from pipeline.criterion import Context, Criterion
-from pipeline.prunable import CONVOLUTIONS, is_transposed, prunable, slots
+from pipeline.prunable import is_transposed, prunable, slots
 from pipeline.selection import Scores
 
 ALPHA, BETA, MAX_PER_KERNEL = 0.01, 1.0, 9
+
+NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
 
 
 @torch.no_grad()
@@ -43,56 +57,51 @@ def score(model: nn.Module, context: Context) -> Scores:
     )
     masks: dict[str, Tensor] = {}
 
-    def prune(name: str, layer: nn.Module, paths: Tensor) -> None:
-        shape = weights[name].shape
-        if is_transposed(layer):
-            masks[name] = layer_mask(shape[::-1], paths, budgets[name], context.generator).T
-        else:
-            masks[name] = layer_mask(shape, paths, budgets[name], context.generator)
-        weights[name].copy_(masks[name])
+    def prune(name: str, layer: nn.Module, inputs: Tensor | None) -> None:
+        weight = weights[name]
+        shape = weight.shape[::-1] if is_transposed(layer) else weight.shape
+        channels = shape[1] * getattr(layer, "groups", 1)
+        paths = torch.ones(channels).double()
+        if inputs is not None:
+            # Everything in front of this layer is pruned already: its input counts paths.
+            channel = inputs.ndim - weight.ndim + 1
+            paths = inputs.movedim(channel, 0).reshape(channels, -1).sum(dim=1).cpu()
+        mask = layer_mask(shape, paths, budgets[name], context.generator)
+        masks[name] = mask.T if is_transposed(layer) else mask
+        weight.copy_(masks[name])
 
-    def prune_before_forward(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if not inputs:  # called with keywords only
-            return
-        # Everything in front of this layer is pruned already: its input counts paths.
-        channel = 1 if isinstance(layer, CONVOLUTIONS) else inputs[0].ndim - 1
-        paths = inputs[0].movedim(channel, 0).flatten(1).sum(dim=1).cpu()
-        for name in names[layer]:
-            if name not in masks:
-                prune(name, layer, paths)
+    def prune_before_forward(layer: nn.Module, args: Any, kwargs: Any) -> None:
+        call = inspect.signature(layer.forward).bind(*args, **kwargs)
+        # Attention has a weight for each of its first three inputs, the others one weight.
+        for name, inputs in zip(names[layer], call.arguments.values(), strict=False):
+            if name not in masks and isinstance(inputs, Tensor):
+                prune(name, layer, inputs)
 
     names: dict[nn.Module, list[str]] = {}
     for name, layer, _ in slots(model):
         if name in weights:
             names.setdefault(layer, []).append(name)
-    hooks = [layer.register_forward_pre_hook(prune_before_forward) for layer in names]
+    hooks = [
+        layer.register_forward_pre_hook(prune_before_forward, with_kwargs=True) for layer in names
+    ]
+    for name, parameter in model.named_parameters():
+        parameter.fill_(0 if name.endswith("bias") else 1)
+    for module in model.modules():
+        if isinstance(module, NORMS):
+            hooks.append(module.register_forward_hook(lambda _, args, output: (*args, output)[0]))
     try:
-        _let_paths_through(model)
         run(model, ones(next(iter(context.batches))))
     finally:
         for hook in hooks:
             hook.remove()
     for layer, missed in names.items():
         for name in missed:
-            if name not in masks:  # not seen, as the last layer of torch's attention
-                prune(name, layer, torch.ones(weights[name].shape[1]).double())
+            if name not in masks:
+                prune(name, layer, None)
     return {name: masks[name] for name in weights}
 
 
 CRITERION = Criterion(score, double=True, batch_norm="eval")
-
-
-def _let_paths_through(model: nn.Module) -> None:
-    """Make biases 0 and normalisation (in eval mode) the identity."""
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            parameter.zero_()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_running_stats()
-            module.eps = 0.0
-            if module.affine:
-                module.weight.fill_(1)
 
 
 def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.Generator) -> Tensor:

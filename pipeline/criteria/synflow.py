@@ -1,7 +1,8 @@
 """SynFlow (Tanaka et al., NeurIPS 2020, eq. 4): w * dR/dw with R = 1' |W_L| ... |W_1| 1.
 
 Needs no data, only the shape of an input. Meant for 100 rounds with exponentially falling density
-and float64: in float32 R overflows in deep networks.
+and float64: in float32 R overflows in deep networks. Buffers stay as they are, unlike in the
+authors' code: one may be a mask of minus infinities.
 """
 
 import torch
@@ -16,9 +17,8 @@ from pipeline.selection import Scores
 def score(model: nn.Module, context: Context) -> Scores:
     weights = prunable(model)
     with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            if tensor.is_floating_point():
-                tensor.abs_()
+        for parameter in model.parameters():
+            parameter.abs_()
     flow = logits(run(model, ones(next(iter(context.batches))))).sum()
     gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
     return {
