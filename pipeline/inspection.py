@@ -1,0 +1,88 @@
+"""What a file of this project is and holds, as plain values that JSON can hold too."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.masks import Mask
+from pipeline.predictor import Predictor
+from pipeline.survival import Survival, read_survival
+
+Facts = dict[str, Any]
+
+MASK, PREDICTOR, SURVIVAL = "mask", "predictor", "surviving scores"
+"""Values of "kind"."""
+
+
+def inspect(path: Path) -> Facts:
+    """Facts about a mask, a predictor (its folder or a file in it) or a surviving-score store.
+
+    Raises:
+        UserError: it is none of these, or damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: not found")
+    folder = path if path.is_dir() else path.parent
+    if path.name in ("predictor.json", "predictor.safetensors") or (
+        path.is_dir() and (path / "predictor.json").exists()
+    ):
+        return {"file": str(folder), **predictor_facts(Predictor.load(folder), folder)}
+    if path.is_dir():
+        return {"file": str(path), **survival_facts(read_survival(path))}
+    return {"file": str(path), **mask_facts(*Mask.load(path))}
+
+
+def mask_facts(mask: Mask, about: Facts) -> Facts:
+    layers = [
+        _layer(name, list(keep.shape), keep.numel(), int(keep.sum()))
+        for name, keep in mask.keep.items()
+    ]
+    return {
+        "kind": MASK,
+        "noise": "noise" in about.get("data", ()),
+        **_totals(layers),
+        "empty_layers": [layer["name"] for layer in layers if not layer["kept"]],
+        "layers": layers,
+        "about": about,
+    }
+
+
+def predictor_facts(predictor: Predictor, folder: Path) -> Facts:
+    return {
+        "kind": PREDICTOR,
+        "sha256": Predictor.digest(folder),
+        "sources": predictor.about.get("sources", {}),
+        "about": {name: value for name, value in predictor.about.items() if name != "sources"},
+    }
+
+
+def survival_facts(networks: dict[str, Survival]) -> Facts:
+    return {"kind": SURVIVAL, "networks": {n: _network(network) for n, network in networks.items()}}
+
+
+def _network(network: Survival) -> Facts:
+    """A weight that survived all rounds counts as kept."""
+    kept = torch.from_numpy(network.survival == network.rounds)
+    layers = []
+    for layer in network.about["layers"]:
+        size = torch.Size(layer["shape"]).numel()
+        survivors = int(kept[layer["offset"] : layer["offset"] + size].sum())
+        layers.append(_layer(layer["name"], layer["shape"], size, survivors))
+    return {
+        "rounds": network.rounds,
+        **_totals(layers),
+        "layers": layers,
+        "about": network.about["source"],
+    }
+
+
+def _layer(name: str, shape: list[int], weights: int, kept: int) -> Facts:
+    density = kept / weights if weights else 0.0
+    return {"name": name, "shape": shape, "weights": weights, "kept": kept, "density": density}
+
+
+def _totals(layers: list[Facts]) -> Facts:
+    weights, kept = (sum(layer[key] for layer in layers) for key in ("weights", "kept"))
+    return {"weights": weights, "kept": kept, "density": kept / weights if weights else 0.0}

@@ -1,0 +1,153 @@
+"""What `autos prune` does: find model, data and criterion by name, score, save the mask."""
+
+import os
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from models import ARCHITECTURES
+from pipeline.batches import Loss, cross_entropy
+from pipeline.compute import Hardware
+from pipeline.criteria import CRITERIA
+from pipeline.criterion import Criterion
+from pipeline.data_sources import Data, open_data
+from pipeline.display import progress
+from pipeline.errors import UserError, unknown
+from pipeline.files import file_digest
+from pipeline.inspection import Facts, mask_facts
+from pipeline.masks import Mask
+from pipeline.model_sources import build
+from pipeline.noise import NAME, SMALL, image_form, noise
+from pipeline.predictor import SHIPPED, Predictor
+from pipeline.pruning import prune
+from pipeline.registry import download
+from pipeline.user_code import explained, load
+
+BATCH_SIZE, NOISE_SAMPLES = 64, 8
+
+
+@dataclass(frozen=True)
+class PruneCommand:
+    """The options, as `autos prune --help` describes them."""
+
+    model: str
+    data: str
+    density: float
+    out: Path
+    predictor: str | None
+    criterion: str | None
+    weights: Path | None
+    loss: str | None
+    seed: int
+    mode: Literal["train", "eval"]
+    per_class: int
+    batch_size: int | None
+    image_size: int
+    shape: str | None
+
+    def run(self) -> Facts:
+        """Write the mask; return what `autos inspect` tells of it, and the seconds of scoring.
+
+        Raises:
+            UserError: an option has no meaning, or the model cannot be scored on the data.
+        """
+        if not 0 < self.density <= 1:
+            raise UserError(
+                f"--density {self.density:g}: must be above 0 and at most 1; 0.05 is 5 %"
+            )
+        check_writable(self.out)
+        criterion, named = self._criterion()
+        model, data = self._model_and_data()
+        start = time.perf_counter()
+        mask = self._mask(model, criterion, data)
+        seconds = round(time.perf_counter() - start, 3)
+        about = {
+            "model": self.model,
+            **_weights(self.weights),
+            "data": data.about,
+            **named,
+            "loss": self.loss or "cross-entropy",
+            "mode": self.mode,
+            "density": self.density,
+            "seed": self.seed,
+            "autos": version("autos"),
+        }
+        mask.save(self.out, about)
+        return {"file": str(self.out), "seconds": seconds, **mask_facts(mask, about)}
+
+    def _criterion(self) -> tuple[Criterion | Predictor, Facts]:
+        """The criterion, and how the mask's description names it."""
+        if self.criterion is None:
+            folder, name = _predictor_folder(self.predictor)
+            digest = Predictor.digest(folder)
+            about = {"criterion": "autos", "predictor": {"name": name, "sha256": digest}}
+            return Predictor.load(folder), about
+        if self.predictor is not None:
+            raise UserError("--predictor and --criterion exclude each other")
+        if self.criterion not in CRITERIA:
+            raise UserError(unknown("criterion", self.criterion, CRITERIA))
+        return CRITERIA[self.criterion], {"criterion": self.criterion}
+
+    def _model_and_data(self) -> tuple[nn.Module, Data]:
+        """Noise is made for the model; an architecture of `models` is made for the data."""
+        shape = parse_shape(self.shape)
+        if self.data != NAME:
+            if shape:
+                raise UserError(f"--shape is of --data {NAME} only")
+            data = open_data(
+                self.data,
+                per_class=self.per_class,
+                batch_size=self.batch_size or BATCH_SIZE,
+                image_size=self.image_size,
+                seed=self.seed,
+            )
+            return build(self.model, seed=self.seed, form=data.form, weights=self.weights), data
+        if shape is None and self.model in ARCHITECTURES:
+            shape = SMALL
+        model = build(
+            self.model,
+            seed=self.seed,
+            form=lambda: image_form(shape or SMALL),
+            weights=self.weights,
+        )
+        samples = self.batch_size or NOISE_SAMPLES
+        labelled = self.loss is None
+        return model, noise(model, shape=shape, samples=samples, seed=self.seed, labelled=labelled)
+
+    def _mask(self, model: nn.Module, criterion: Criterion | Predictor, data: Data) -> Mask:
+        loss: Loss = cross_entropy if self.loss is None else load(self.loss)
+        model.to(Hardware().device).train(self.mode == "train")
+        what = f"{self.model} cannot be scored on {self.data}"
+        with explained(what), progress(data.batches) as batches:
+            return prune(model, criterion, batches, density=self.density, seed=self.seed, loss=loss)
+
+
+def _weights(file: Path | None) -> Facts:
+    return {"weights": {"name": str(file), "sha256": file_digest(file)}} if file else {}
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError: a file at `path` cannot be written."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file, such as {path / 'mask.safetensors'}")
+    folder = next(place for place in path.absolute().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: {folder} is no folder that can be written to")
+
+
+def parse_shape(shape: str | None) -> tuple[int, ...] | None:
+    """Raises UserError: it is no shape."""
+    sizes = shape.split(",") if shape else []
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise UserError(f"--shape {shape}: must be sizes with commas, such as 3,224,224")
+    return tuple(map(int, sizes)) or None
+
+
+def _predictor_folder(name: str | None) -> tuple[Path, str]:
+    if name is None:
+        return SHIPPED, "shipped"
+    return (download(name) if name.startswith("models:") else Path(name)), name
