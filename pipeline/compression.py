@@ -5,8 +5,8 @@ through their mean and number:
 
     sum (f(x) - y_i)^2 = c (f(x) - mean y)^2 + sum (y_i - mean y)^2
 
-So inputs are grouped by cells of a fine grid, each cell's inputs are replaced by their mean, and a
-dozen million weights become at most `CELLS` squared rows.
+So inputs are grouped by the cells of a fine grid, and replaced by their mean in the cell: however
+many weights there are, they become at most `CELLS` squared rows.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,9 @@ class Rows:
     Attributes:
         inputs: float32 [rows, k], means of the scaled inputs.
         labels: float32 [rows], means of the labels.
-        counts: float32 [rows], weights in each group.
-        spread: sum over all weights of the squared distance of a label to its group's mean.
+        counts: int64 [rows], weights in each group.
+        spread: sum over all weights of the squared distance of a label to its group's mean; no
+            prediction that is the same for a group has a smaller sum of squared errors.
     """
 
     inputs: Tensor
@@ -40,7 +41,7 @@ class Rows:
 
     @classmethod
     def of(cls, networks: Sequence[tuple[Tensor, Tensor]]) -> Self:
-        """Group the inputs [n, k] and labels [n] of several networks together."""
+        """Group the scaled inputs [n, k] and the labels [n] of several networks together."""
         k = networks[0][0].shape[1]
         sums = torch.zeros(CELLS**k, k + 3, dtype=torch.float64)
         for inputs, labels in networks:
@@ -55,18 +56,18 @@ class Rows:
         return cls(
             inputs=(torch.stack(x, dim=1) / counts[:, None]).float(),
             labels=mean.float(),
-            counts=counts.float(),
+            counts=counts.long(),
             spread=float((square - counts * mean.square()).clamp(min=0).sum()),
         )
 
     @property
     def total(self) -> int:
         """Weights in all groups."""
-        return round(float(self.counts.double().sum()))
+        return int(self.counts.sum())
 
     def mean_squared_error(self, predicted: Tensor) -> float:
         """Over all weights, from one prediction [rows] per group."""
-        error = (self.counts * (predicted - self.labels).square()).double().sum()
+        error = (self.counts * (predicted - self.labels).square().double()).sum()
         return (float(error) + self.spread) / self.total
 
 

@@ -31,6 +31,9 @@ SHIPPED = Path(__file__).with_name("shipped")
 NETWORK = "network."
 """In front of the names of the network's own tensors in a file."""
 
+BATCH = 8192
+"""Weights that a network scores at a time."""
+
 Input = Literal["weight", "gradient"]
 
 
@@ -53,14 +56,19 @@ def features(inputs: Sequence[Input], values: Mapping[Input, Tensor]) -> Tensor:
     return torch.stack([values[name] / root_mean_square([values[name]]) for name in inputs], dim=1)
 
 
+@torch.no_grad()
+def evaluate(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Scores [n], on the CPU, of scaled inputs [n, k] by a network that is in eval mode."""
+    device = next(network.parameters()).device
+    return torch.cat([network(x.to(device)).cpu() for x in inputs.split(BATCH)])
+
+
 class Predictor:
     """A trained AutoS network, and its table.
 
     Attributes:
         about: settings and provenance, as in `predictor.json`.
     """
-
-    BATCH = 8192
 
     def __init__(self, network: nn.Module, table: Table, about: dict[str, Any]) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -71,22 +79,23 @@ class Predictor:
     def compiled(cls, network: nn.Module, about: dict[str, Any]) -> Self:
         """A predictor with a new table of `network`.
 
-        `about` gains "table": its nodes per axis, and how far it is from the network at 1,000
-        random points as wide as the inputs of real networks ("largest_error", "mean_error").
+        Its `about` gains "table": the nodes per axis, and how far the table is from the network
+        ("largest_error", "mean_error") at 1,000 random points as wide as the inputs of real
+        networks.
         """
+        network.eval()
         count = len(about["inputs"])
-        network = network.eval().requires_grad_(False)
-        predictor = cls(network, Table.of(lambda x: _run(network, x), count), about)
+        table = Table.of(lambda points: evaluate(network, points), count)
         generator = torch.Generator().manual_seed(0)
         normal = torch.randn(2, 1000, count, generator=generator)
         points = normal[0] * normal[1].exp()
-        error = (predictor.table(points.unbind(1), [1.0] * count) - predictor.score(points)).abs()
-        about["table"] = {
-            "nodes": predictor.table.scores.shape[1],
+        error = (table(points.unbind(1), [1.0] * count) - evaluate(network, points)).abs()
+        figures = {
+            "nodes": table.scores.shape[1],
             "largest_error": float(error.max()),
             "mean_error": float(error.mean()),
         }
-        return predictor
+        return cls(network, table, {**about, "table": figures})
 
     @property
     def inputs(self) -> list[Input]:
@@ -116,7 +125,7 @@ class Predictor:
 
     def score(self, inputs: Tensor) -> Tensor:
         """Scores [n] of scaled inputs [n, k] by the network itself, on the CPU."""
-        return _run(self.network, inputs)
+        return evaluate(self.network, inputs)
 
     def state(self) -> dict[str, Tensor]:
         """The table and the network's parameters and buffers."""
@@ -152,10 +161,13 @@ class Predictor:
     def load(cls, folder: Path | str = SHIPPED) -> Self:
         """From a folder, or "models:/NAME@ALIAS" and the like from MLflow's registry.
 
-        Without argument it is the predictor that comes with the package.
+        Without argument it is the predictor that comes with the package. MLflow's store is
+        `mlflow.db` in the current folder, where `make repro` leaves it, unless
+        MLFLOW_TRACKING_URI names another one.
 
         Raises:
-            UserError: files missing or damaged, or a predictor of another version.
+            UserError: files missing or damaged, a predictor of another version, or a model that
+                MLflow does not hold or a store that is not reached.
         """
         if str(folder).startswith("models:"):
             from pipeline.registry import download  # the only need for MLflow in this package
@@ -198,9 +210,3 @@ class PredictedScores(StreamedScores):
 
     def __len__(self) -> int:
         return len(self.inputs[0])
-
-
-@torch.no_grad()
-def _run(network: nn.Module, inputs: Tensor) -> Tensor:
-    device = next(network.parameters()).device
-    return torch.cat([network(x.to(device)).cpu() for x in inputs.split(Predictor.BATCH)])

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 from pipeline.compression import Rows
 from pipeline.compute import Hardware
 from pipeline.errors import UserError
+from pipeline.predictor import evaluate
 from pipeline.predictor_training import PredictorConfig
 from pipeline.training import quiet_trainer
 
 EPOCH = 2**18
-"""Rows per epoch at most: more weights make the rows better, not more of them necessary."""
+"""Rows drawn per epoch at most: more weights sharpen the rows, they do not ask for more steps."""
 
 
 def fit_regression(
@@ -26,7 +27,13 @@ def fit_regression(
     config: PredictorConfig,
     hardware: Hardware,
 ) -> dict[str, list[float]]:
-    """Train `network` in place; return the MSE per epoch, over weights, not groups of them."""
+    """Train `network` in place; return the MSE per epoch, over weights, not groups of them.
+
+    "train_mse" is of the rows as they are drawn, "validation_mse" of all rows after the epoch.
+
+    Raises:
+        UserError: the loss is not finite, or the trained network is constant.
+    """
     trainer = quiet_trainer(hardware, max_epochs=config.epochs)
     batches = _Batches(rows, config, trainer.strategy.root_device)
     module = _Regression(network, batches, validation, config)
@@ -34,12 +41,11 @@ def fit_regression(
         torch.manual_seed(config.seed)
         trainer.fit(module, train_dataloaders=batches)
     network.cpu().eval()
-    with torch.no_grad():
-        if network(validation.inputs[:8192]).std() == 0:
-            raise UserError(
-                f"the predictor gives every weight the same score: backbone {config.backbone!r} "
-                "ends in a ReLU that can start dead; choose another seed or a lower lr"
-            )
+    if module.predicted.std() == 0:
+        raise UserError(
+            f"the predictor gives every weight the same score: backbone {config.backbone!r} "
+            "ends in a ReLU that can start dead; choose another seed or a lower lr"
+        )
     return {"train_mse": module.train_mse, "validation_mse": module.validation_mse}
 
 
@@ -95,13 +101,11 @@ class _Regression(lightning.LightningModule):
         self.loss_sum += loss.detach()
         return loss
 
-    @torch.no_grad()
     def on_train_epoch_end(self) -> None:
         if not torch.isfinite(self.loss_sum):
             raise UserError(f"the predictor's loss is not finite: lower lr ({self.config.lr:g})")
         self.train_mse.append(float(self.loss_sum) / len(self.batches) + self.batches.spread)
         self.network.eval()
-        parts = self.validation.inputs.split(8192)
-        predicted = torch.cat([self.network(x.to(self.device)).cpu() for x in parts])
-        self.validation_mse.append(self.validation.mean_squared_error(predicted))
+        self.predicted = evaluate(self.network, self.validation.inputs)
+        self.validation_mse.append(self.validation.mean_squared_error(self.predicted))
         self.network.train()

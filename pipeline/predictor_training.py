@@ -91,7 +91,7 @@ def train_predictor(settings: PredictorTraining) -> Result:
         },
         "map": _map(predictor),
     }
-    return Result(predictor.state(), {"about": about, "report": report})
+    return Result(predictor.state(), {"about": predictor.about, "report": report})
 
 
 def unit(config: PredictorConfig, survival: Path, hardware: Hardware) -> Unit:
@@ -134,11 +134,12 @@ def _report(predictor: Predictor, network: Survival, held: Tensor) -> dict[str, 
     }
     counts = torch.from_numpy(network.survival.astype(np.int64))[held]
     overlap: dict[str, list[float]] = {name: [] for name in scores}
+    orders = {name: score.argsort(descending=True, stable=True) for name, score in scores.items()}
     for survived in range(1, network.rounds + 1):
         truth = counts >= survived
         kept = int(truth.sum())
-        for name, score in scores.items():
-            best = score.argsort(descending=True, stable=True)[:kept]
+        for name, order in orders.items():
+            best = order[:kept]
             overlap[name].append(float(truth[best].float().mean()) if kept else float("nan"))
     edges = torch.linspace(0, 1, BINS + 1)
     joint = torch.zeros(network.rounds + 1, BINS)

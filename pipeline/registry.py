@@ -1,19 +1,35 @@
 """A predictor that MLflow's registry holds, as a folder; the one place here that knows MLflow."""
 
+import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.errors import UserError
+
+SQLITE = "sqlite:///"
 
 
 def download(uri: str) -> Path:
     """Folder of the predictor behind "models:/autos@champion" or the like.
 
+    The store is the one that MLFLOW_TRACKING_URI names, else `mlflow.db` in the current folder.
+
     Raises:
         UserError: MLflow is not reached, or holds no such model.
     """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
+    store = mlflow.get_registry_uri()
+    # MLflow would make a database that is not there.
+    if store.startswith(SQLITE) and not Path(unquote(store.removeprefix(SQLITE))).exists():
+        raise UserError(
+            f"{uri}: there is no MLflow store {store}; go to the repository's folder or set "
+            "MLFLOW_TRACKING_URI"
+        )
     try:
         return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/predictor"))
     except (mlflow.MlflowException, OSError) as error:
-        raise UserError(f"{uri}: {' '.join(str(error).split())[:300]}") from None
+        text = " ".join(str(error).split())[:300]
+        raise UserError(f"{uri} in the MLflow store {store}: {text}") from None
