@@ -1,6 +1,5 @@
 """Runs one stage: `python -m stages NAME`. A user's mistake ends in one line and exit code 2."""
 
-import errno
 import importlib
 import multiprocessing
 import sys
@@ -8,8 +7,7 @@ from multiprocessing import forkserver
 
 from pipeline.compute import Compute
 from pipeline.errors import UserError, unknown
-
-USER_ERROR = 2
+from pipeline.exits import USER_ERROR, one_line
 
 # What a worker process of each stage needs. Importing it takes a process of its own, from which
 # workers are forked, about as long as this process needs for MLflow: so it starts first.
@@ -21,19 +19,6 @@ WORKERS_IMPORT = {
     "finetune": ["pipeline.finetune_cells", "pipeline.training"],
     "evaluate": [],
 }
-
-DISK_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.EIO,
-)
 
 
 def main(arguments: list[str]) -> None:
@@ -50,19 +35,15 @@ def main(arguments: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except UserError as error:
-        problem = str(error)
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        problem = f"{error.filename or 'disk'}: {error.strerror}"
     except KeyboardInterrupt:
-        problem = "interrupted; finished work is kept"
+        problem: str | None = "interrupted; finished work is kept"
     except Exception as error:
+        problem = one_line(error)
         # MLflow is imported only once a stage runs.
-        if not type(error).__module__.startswith("mlflow."):
+        if problem is None and type(error).__module__.startswith("mlflow."):
+            problem = f"MLflow: {' '.join(str(error).split())[:300]}"
+        if problem is None:
             raise
-        problem = f"MLflow: {' '.join(str(error).split())[:300]}"
     else:
         sys.exit()
     print(f"error: {problem}", file=sys.stderr)

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
+from pipeline.exits import DISK_ERRORS
 from pipeline.files import check_kind, file_digest, read_json, replacing, write_json
 from pipeline.stores import read_store, write_store
 from pipeline.tensors import read_tensors, write_tensors
-from stages.__main__ import DISK_ERRORS
 
 ROOT = Path(__file__).parents[1]
 NAMED = {"kind": "thing", "version": 1}
