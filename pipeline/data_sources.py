@@ -126,5 +126,5 @@ def _made_by(name: str) -> Data:
         with explained(name):
             batches = list(batches)
     if not isinstance(batches, Iterable):
-        raise UserError(f"{name}: is a {type(batches).__name__}, not an iterable of batches")
+        raise UserError(f"{name}: is {type(batches).__name__}, not an iterable of batches")
     return Data(batches, {"name": name})

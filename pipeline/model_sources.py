@@ -129,7 +129,7 @@ def _made_by(name: str) -> nn.Module:
     with explained(name):
         model = factory()
     if not isinstance(model, nn.Module):
-        raise UserError(f"{name}: returns a {type(model).__name__}, not a torch.nn.Module")
+        raise UserError(f"{name}: returns {type(model).__name__}, not a torch.nn.Module")
     return model
 
 

@@ -11,7 +11,7 @@ from pipeline.data_sources import Data
 from pipeline.errors import UserError
 from pipeline.model_sources import ImageForm
 from pipeline.prunable import LAYERS
-from pipeline.user_code import explained
+from pipeline.pruning import check_prunable
 
 NAME = "random"
 SIDE, TOKENS = 224, 32
@@ -40,14 +40,18 @@ def noise(
         labelled: there must be labels.
 
     Raises:
-        UserError: the shape is not found or not accepted, or the model's output has no classes.
+        UserError: the model has no prunable weight, its shape is not found or not accepted, or
+            its output has no classes.
     """
+    check_prunable(model)  # a model without layers has no shape to be found
     generator = torch.Generator().manual_seed(seed)
     tokens = getattr(model, "main_input_name", None) == "input_ids"
     shape = shape or (_text_shape(model) if tokens else _image_shape(model))
     if tokens:
         ids = torch.randint(model.config.vocab_size, (samples, *shape), generator=generator)
         inputs: Any = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if model.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = ids
     else:
         inputs = torch.randn(samples, *shape, generator=generator)
     labels = _labels(_output(model, inputs, shape), inputs, generator)
@@ -75,7 +79,7 @@ def _image_shape(model: nn.Module) -> tuple[int, ...]:
         return (first.in_features,)
     if isinstance(first, nn.Conv2d):
         return (first.in_channels, *_sides(model))
-    raise UserError(f"{NAME}: what shape the model takes is not seen; give it: --shape 1,16000")
+    raise UserError(f"{NAME}: what shape the model takes is not seen; give it, as --shape 1,16000")
 
 
 def _sides(model: nn.Module) -> tuple[int, int]:
@@ -94,9 +98,12 @@ def _text_shape(model: Any) -> tuple[int, ...]:
 
 @torch.no_grad()
 def _output(model: nn.Module, inputs: Any, shape: tuple[int, ...]) -> Any:
-    what = f"{type(model).__name__} does not take noise of shape {_text(shape)}"
-    with explained(what, "; give the shape of one sample with --shape"):
+    try:
         return run(model, inputs if isinstance(inputs, Mapping) else (inputs,))
+    except UserError as error:
+        raise UserError(
+            f"{NAME}: {error} (a sample has shape {_text(shape)}; --shape gives another)"
+        ) from None
 
 
 def _labels(output: Any, inputs: Any, generator: torch.Generator) -> Tensor | None:

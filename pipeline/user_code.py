@@ -30,11 +30,11 @@ def load(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def explained(what: str, hint: str = "") -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Report whatever the code of others raises inside as one line.
 
     Raises:
-        UserError: `what`, the exception, and `hint`.
+        UserError: `what` and the exception.
     """
     try:
         yield
@@ -42,4 +42,4 @@ def explained(what: str, hint: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         problem = " ".join(str(error).split())[:300]
-        raise UserError(f"{what}: {type(error).__name__}: {problem}{hint}") from error
+        raise UserError(f"{what}: {type(error).__name__}: {problem}") from error
