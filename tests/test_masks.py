@@ -1,117 +1,18 @@
-"""Masks, and the rule that makes one from scores."""
+"""Masks: what they count, their files, and every form in which a model can hold one."""
 
 import copy
-import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
 
+from pipeline.criteria import CRITERIA
 from pipeline.errors import UserError
-from pipeline.masks import Mask
+from pipeline.masks import Bits, Mask
 from pipeline.prunable import prunable
-from pipeline.selection import keep_top
-
-shapes = st.lists(st.sampled_from([(1,), (3,), (2, 2), (4, 1, 2)]), min_size=1, max_size=4)
-
-
-@st.composite
-def problems(draw, values):
-    """Scores per layer, an earlier mask, and how many weights to keep of it."""
-    layers = draw(shapes)
-    sizes = [math.prod(shape) for shape in layers]
-    flat = draw(st.lists(values, min_size=sum(sizes), max_size=sum(sizes)))
-    survives = draw(st.lists(st.booleans(), min_size=sum(sizes), max_size=sum(sizes)))
-    survives[draw(st.integers(0, sum(sizes) - 1))] = True
-    count = draw(st.integers(1, sum(survives)))
-    return layers, flat, survives, count
-
-
-def layered(layers, flat, dtype):
-    pieces = torch.tensor(flat, dtype=dtype).split([math.prod(shape) for shape in layers])
-    return {f"layer{i}": p.view(s) for i, (p, s) in enumerate(zip(pieces, layers, strict=True))}
-
-
-def flattened(mask):
-    return torch.cat([keep.flatten() for keep in mask.keep.values()]).tolist()
-
-
-def keep(layers, flat, survives, count):
-    within = Mask(layered(layers, survives, torch.bool))
-    return keep_top(layered(layers, flat, torch.float64), count / within.total, within)
-
-
-few_values = st.integers(-1, 1).map(float)
-any_value = st.floats(allow_nan=False, width=32)
-
-
-@given(st.one_of(problems(few_values), problems(any_value)))
-def test_keep_top_is_a_stable_sort_of_the_survivors(problem):
-    _, flat, survives, count = problem
-    kept = flattened(keep(*problem))
-    candidates = [i for i, alive in enumerate(survives) if alive]
-    best = sorted(candidates, key=lambda i: (-flat[i], i))[:count]
-    assert [i for i, kept_here in enumerate(kept) if kept_here] == sorted(best)
-
-
-@given(st.one_of(problems(few_values), problems(any_value)))
-def test_keep_top_keeps_exactly_as_many_as_asked_all_of_them_survivors(problem):
-    _, _, survives, count = problem
-    kept = flattened(keep(*problem))
-    assert sum(kept) == count
-    assert all(alive for alive, kept_here in zip(survives, kept, strict=True) if kept_here)
-
-
-@given(st.one_of(problems(few_values), problems(any_value)))
-def test_keep_top_never_keeps_a_lower_score_over_a_higher(problem):
-    _, flat, survives, _ = problem
-    kept = flattened(keep(*problem))
-    inside = [score for score, kept_here in zip(flat, kept, strict=True) if kept_here]
-    outside = [
-        score
-        for score, alive, kept_here in zip(flat, survives, kept, strict=True)
-        if alive and not kept_here
-    ]
-    assert not outside or min(inside) >= max(outside)
-
-
-@given(st.permutations(range(12)), st.integers(1, 12))
-def test_keep_top_moves_with_the_weights_where_no_scores_tie(order, count):
-    layers, survives = [(2, 2), (8,)], [True] * 12
-    scores = [math.sin(i) for i in range(12)]
-    kept = flattened(keep(layers, scores, survives, count))
-    moved = flattened(keep(layers, [scores[i] for i in order], survives, count))
-    assert moved == [kept[i] for i in order]
-
-
-def test_keep_top_works_across_layers_by_hand():
-    scores = {"a": torch.tensor([[5.0, 1.0], [3.0, 3.0]]), "b": torch.tensor([3.0, 4.0])}
-    everything = Mask({name: torch.ones(score.shape, dtype=bool) for name, score in scores.items()})
-    kept = keep_top(scores, 0.5, everything)
-    assert kept.keep["a"].tolist() == [[True, False], [True, False]]
-    assert kept.keep["b"].tolist() == [False, True]
-
-
-def test_keep_top_ignores_the_scores_of_pruned_weights():
-    scores = {"a": torch.tensor([0.0, -2.0, 9.0, -1.0])}
-    within = Mask({"a": torch.tensor([False, True, False, True])})
-    assert keep_top(scores, 0.25, within).keep["a"].tolist() == [False, False, False, True]
-
-
-@pytest.mark.parametrize(("density", "count"), [(0.0, 0), (0.1, 0), (0.8, 3)])
-def test_keep_top_refuses_to_keep_nothing_or_more_than_survive(density, count):
-    within = Mask({"a": torch.tensor([True, True, False, False])})
-    message = f"density {density:g} keeps {count} of 4 weights; between 1 and 2 can be kept here"
-    with pytest.raises(UserError, match=message):
-        keep_top({"a": torch.ones(4)}, density, within)
-
-
-def test_keep_top_refuses_nan_by_layer():
-    scores = {"a": torch.ones(2), "b": torch.tensor([1.0, math.nan])}
-    with pytest.raises(UserError, match="the score of b is NaN"):
-        keep_top(scores, 0.5, Mask({n: torch.ones(2, dtype=torch.bool) for n in scores}))
+from pipeline.pruning import prune
 
 
 class Tied(nn.Module):
@@ -216,3 +117,239 @@ def test_counts_densities_and_empty_layers():
     assert (mask.total, mask.kept, mask.density) == (10, 2, 0.2)
     assert mask.layer_densities() == {"a": 0.25, "b": 0.0, "c": 1.0}
     assert mask.empty_layers() == ["b"]
+
+
+# --- packed bits ---
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (3, 5), (2, 3, 4), (17, 1), ()], ids=str)
+def test_packed_bits_are_the_booleans_they_were_made_of(shape):
+    values = torch.rand(shape) < 0.5
+    bits = Bits({"a": values, "b": ~values})
+    assert list(bits) == ["a", "b"] and len(bits) == 2
+    assert torch.equal(bits["a"], values) and torch.equal(bits["b"], ~values)
+    assert bits["a"].dtype == torch.bool
+    assert len(bits.packed["a"]) == -(-values.numel() // 8)
+    for value in (True, False):
+        full = Bits.full({"a": values.shape}, value)
+        assert torch.equal(full["a"], torch.full(shape, value))
+
+
+def test_packed_bits_are_read_and_written_in_pieces():
+    values = torch.rand(45) < 0.5
+    bits = Bits({"a": values.view(5, 9)})
+    for start, stop in ((0, 8), (8, 45), (16, 17), (40, 45), (0, 45)):
+        assert torch.equal(bits.piece("a", start, stop), values[start:stop])
+    bits.set_piece("a", 16, ~values[16:32])
+    bits.set_piece("a", 40, ~values[40:])
+    values[16:32], values[40:] = ~values[16:32], ~values[40:]
+    assert torch.equal(bits["a"], values.view(5, 9))
+
+
+def test_what_is_read_from_packed_bits_is_a_copy():
+    bits = Bits({"a": torch.ones(9, dtype=torch.bool)})
+    bits["a"][0] = False
+    assert bits["a"].all()
+
+
+def test_packed_bits_of_a_transposed_tensor_keep_its_indices():
+    values = (torch.rand(3, 5) < 0.5).T
+    assert torch.equal(Bits({"a": values})["a"], values)
+
+
+# --- the same mask in every form ---
+
+
+class Everything(nn.Module):
+    """An embedding tied to a layer, a layer tied to another, attention, a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(5, 8)
+        self.conv = nn.Conv1d(8, 8, 3, padding=1, groups=2)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.two.weight = self.one.weight
+        self.read = nn.Linear(8, 5, bias=False)
+        self.read.weight = self.embed.weight
+
+    def forward(self, tokens):
+        x = self.conv(self.embed(tokens).mT).mT
+        x = x + self.attention(x, x, x)[0]
+        return self.read(self.two(self.one(x).tanh()))
+
+
+TOKENS = torch.arange(12).view(3, 4) % 5
+
+
+@pytest.fixture
+def model():
+    return Everything()
+
+
+@pytest.fixture(params=["booleans", "bits"])
+def half(request, model):
+    """A mask that keeps half of the model."""
+    keep = {name: torch.rand(w.shape) < 0.5 for name, w in prunable(model).items()}
+    return Mask(Bits(keep) if request.param == "bits" else keep)
+
+
+@pytest.fixture
+def applied(model, half):
+    """A copy of the model with the mask applied."""
+    copied = copy.deepcopy(model)
+    half.apply_(copied)
+    return copied
+
+
+def same(one, two):
+    return one.keep.keys() == two.keep.keys() and all(
+        torch.equal(one.keep[name], two.keep[name]) for name in one.keep
+    )
+
+
+def remove_parametrizations(model):
+    for module in model.modules():
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name)
+
+
+def test_a_mask_survives_saving_in_either_form(half, tmp_path):
+    half.save(tmp_path / "mask.safetensors")
+    assert same(Mask.load(tmp_path / "mask.safetensors")[0], half)
+
+
+def test_applying_covers_every_place_of_a_tied_weight(applied, half):
+    assert applied.two.weight is applied.one.weight
+    assert applied.read.weight is applied.embed.weight
+    assert torch.equal(applied.embed.weight != 0, half.keep["read.weight"])
+
+
+def test_applying_zeroes_even_what_is_not_a_number(mlp, mask):
+    with torch.no_grad():
+        mlp.fc1.weight.fill_(float("nan"))
+    mask.apply_(mlp)
+    assert torch.equal(mlp.fc1.weight == 0, ~mask.keep["fc1.weight"])
+
+
+def test_applying_keeps_parameters_and_their_optimizer(model, half):
+    before = {name: id(parameter) for name, parameter in model.named_parameters()}
+    half.apply_(model)
+    assert {name: id(parameter) for name, parameter in model.named_parameters()} == before
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_parametrized_model_computes_what_the_applied_one_does(model, half, applied, train):
+    half.parametrize(model.train(train))
+    torch.testing.assert_close(model(TOKENS), applied.train(train)(TOKENS), rtol=0, atol=0)
+    for name in ("one", "two", "read", "embed", "conv"):
+        assert torch.equal(getattr(model, name).weight, getattr(applied, name).weight)
+    assert torch.equal(model.attention.in_proj_weight, applied.attention.in_proj_weight)
+
+
+def test_parametrizations_can_be_removed_and_leave_the_masked_weights(model, half, applied):
+    half.parametrize(model)
+    remove_parametrizations(model)
+    assert model.state_dict().keys() == applied.state_dict().keys()
+    for name, tensor in applied.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    assert model.two.weight is model.one.weight and model.read.weight is model.embed.weight
+    assert same(Mask({name: w != 0 for name, w in prunable(model).items()}), half)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("early", [True, False], ids=["made before", "made after"])
+def test_training_a_parametrized_model_keeps_the_zeros_and_moves_the_rest(
+    model, half, applied, optimizer, early
+):
+    if early:
+        step = OPTIMIZERS[optimizer](model.parameters())
+    half.parametrize(model)
+    if not early:
+        step = OPTIMIZERS[optimizer](model.parameters())
+    for _ in range(3):
+        loss = nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten())
+        step.zero_grad()
+        loss.backward()
+        for parameter, keep in (
+            (model.read.parametrizations.weight.original, half.keep["read.weight"]),
+            (model.one.parametrizations.weight.original, half.keep["one.weight"]),
+        ):
+            assert not parameter.grad[~keep].any() and parameter.grad[keep].any()
+        step.step()
+    remove_parametrizations(model)
+    for name, weight in prunable(model).items():
+        keep = half.keep[name]
+        assert not weight[~keep].any()
+        assert not torch.equal(weight[keep], prunable(applied)[name][keep])
+
+
+def test_a_frozen_model_stays_frozen_when_it_is_parametrized(mlp, mask):
+    mask.parametrize(mlp.requires_grad_(False))
+    assert not any(parameter.requires_grad for parameter in mlp.parameters())
+
+
+def test_the_form_of_torch_prune_computes_what_the_applied_model_does(model, half, applied):
+    half.to_torch_prune(model)
+    torch.testing.assert_close(model(TOKENS), applied(TOKENS), rtol=0, atol=0)
+    assert torch_prune.is_pruned(model)
+    assert same(Mask.from_torch_prune(model), half)
+    for module, name in ((model.conv, "weight"), (model.attention, "in_proj_weight")):
+        torch_prune.remove(module, name)
+    assert torch.equal(model.conv.weight, applied.conv.weight)
+    assert torch.equal(model.attention.in_proj_weight, applied.attention.in_proj_weight)
+
+
+def test_removing_torch_prune_everywhere_leaves_the_applied_model(model, half, applied):
+    half.to_torch_prune(model)
+    for module in (model.conv, model.one, model.two, model.read, model.embed):
+        torch_prune.remove(module, "weight")
+    torch_prune.remove(model.attention, "in_proj_weight")
+    torch_prune.remove(model.attention.out_proj, "weight")
+    for name, tensor in applied.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_a_model_pruned_by_torch_gives_its_mask(conv_net):
+    layers = [(conv_net.conv2, "weight"), (conv_net.fc, "weight")]
+    torch_prune.global_unstructured(layers, torch_prune.L1Unstructured, amount=0.3)
+    mask = Mask.from_torch_prune(conv_net)
+    assert list(mask.keep) == ["conv1.weight", "conv2.weight", "fc.weight"]
+    assert mask.keep["conv1.weight"].all()
+    assert mask.kept == mask.total - round(0.3 * (72 + 24))
+    assert torch.equal(mask.keep["fc.weight"], conv_net.fc.weight_mask.bool())
+    for module, name in layers:
+        torch_prune.remove(module, name)
+    before = copy.deepcopy(conv_net.state_dict())
+    mask.apply_(conv_net)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in conv_net.state_dict().items())
+
+
+def test_one_weight_pruned_in_one_of_its_places_has_no_mask():
+    model = Tied()
+    torch_prune.l1_unstructured(model.encode, "weight", amount=3)
+    with pytest.raises(UserError, match=r"decode\.weight and encode\.weight are one weight"):
+        Mask.from_torch_prune(model)
+
+
+def test_pruning_what_was_removed_from_torch_prune_again_nests(conv_net, batches):
+    mask = prune(conv_net, CRITERIA["magnitude"], batches, density=0.5)
+    mask.parametrize(conv_net)
+    remove_parametrizations(conv_net)
+    again = prune(conv_net, CRITERIA["magnitude"], batches, density=0.25)
+    assert all((mask.keep[name] >= again.keep[name]).all() for name in mask.keep)
+
+
+@pytest.mark.parametrize("use", ["apply_", "parametrize", "to_torch_prune"])
+def test_a_mask_of_another_model_is_refused_before_anything_changes(mask, conv_net, use):
+    before = copy.deepcopy(conv_net.state_dict())
+    with pytest.raises(UserError, match="mask does not fit the model"):
+        getattr(mask, use)(conv_net)
+    assert list(conv_net.state_dict()) == list(before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in conv_net.state_dict().items())

@@ -1,10 +1,14 @@
-"""`prune` with criteria made for the purpose; tests/criteria has those of the registry."""
+"""`prune` with criteria made for the purpose, and what it refuses; tests/criteria and
+tests/test_any_network.py have the criteria of the registry."""
 
 import pytest
 import torch
+from torch import nn
 
+from pipeline.criteria import CRITERIA
 from pipeline.criterion import Criterion
 from pipeline.errors import UserError
+from pipeline.masks import Mask
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
@@ -100,3 +104,87 @@ def test_a_density_out_of_range_is_refused(mlp, density):
     criterion = Criterion(lambda model, context: dict(prunable(model)))
     with pytest.raises(UserError, match=f"above 0 and at most 1, not {density:g}"):
         prune(mlp, criterion, [], density=density)
+
+
+# --- what cannot be pruned ---
+
+WIDTH = 8
+
+
+def samples(width=WIDTH):
+    return [(torch.randn(4, width), torch.arange(4) % 3)]
+
+
+def refused(match, model, criterion=CRITERIA["snip"], batches=None, **settings):
+    batches = samples() if batches is None else batches
+    with pytest.raises(UserError, match=match) as caught:
+        prune(model, criterion, batches, density=0.5, **settings)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_model_without_prunable_weight_is_refused():
+    refused("Sequential has no prunable weight", nn.Sequential(nn.Embedding(3, 3)))
+
+
+def test_tensors_without_values_are_refused_by_name():
+    refused("weight is on the meta device", nn.Linear(WIDTH, 3, device="meta"))
+    refused(r"0\.weight is not initialised yet", nn.Sequential(nn.LazyLinear(3)))
+    model = nn.Sequential(nn.Linear(WIDTH, 3), nn.LazyBatchNorm1d())
+    refused(r"1\.weight is not initialised yet", model)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused_by_name(value, dtype):
+    model = nn.Sequential(nn.Linear(WIDTH, 3), nn.Linear(3, 3)).to(dtype)
+    with torch.no_grad():
+        model[1].weight[1, 2] = value
+    refused(r"1\.weight is NaN or infinite", model)
+
+
+def test_quantised_weights_are_refused_by_name():
+    model = nn.Linear(WIDTH, 3)
+    model.weight = nn.Parameter(model.weight.to(torch.int8), requires_grad=False)
+    refused(r"weight is torch\.int8", model)
+
+
+def test_computed_weights_are_refused_by_name():
+    model = nn.Sequential(nn.Linear(WIDTH, 3))
+    Mask.dense(model).parametrize(model)
+    refused(r"0\.weight is computed from other tensors; .*remove_parametrizations", model)
+    model = nn.Sequential(nn.Linear(WIDTH, 3))
+    Mask.dense(model).to_torch_prune(model)
+    refused(r"0\.weight is computed .*prune\.remove", model)
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    model = nn.Linear(WIDTH, 3)
+    model.last = model(torch.ones(1, WIDTH))  # not a leaf
+    refused("the model cannot be copied for scoring: Only Tensors created explicitly", model)
+
+
+@pytest.mark.parametrize("criterion", ["snip", "grasp", "synflow", "npb"])
+def test_a_model_that_fails_on_a_batch_says_so_in_one_line(criterion):
+    message = "the model fails on a batch: RuntimeError: mat1 and mat2 shapes cannot be multiplied"
+    error = refused(message, nn.Linear(WIDTH, 3), CRITERIA[criterion], samples(WIDTH + 1))
+    assert isinstance(error.__cause__, RuntimeError)
+
+
+LOSSES = {
+    "nan": (lambda output, batch: output.mean() * float("nan"), "the loss of batch 0 is nan"),
+    "infinite": (lambda output, batch: output.mean() / 0, "the loss of batch 0 is -?inf"),
+    "constant": (lambda output, batch: torch.tensor(1.0), "does not depend on the weights"),
+    "detached": (lambda output, batch: output.detach().mean(), "does not depend on the weights"),
+    "times_zero": (lambda output, batch: 0 * output.sum(), "every gradient is 0"),
+    "vector": (lambda output, batch: output.sum(dim=1), r"must be a scalar tensor.*it is \[4\]"),
+    "number": (lambda output, batch: 1.0, "must be a scalar tensor.*it is float"),
+    "root": (lambda output, batch: (0 * output).sum().sqrt(), "gradient of .*weight is NaN"),
+}
+
+
+@pytest.mark.parametrize("criterion", ["snip", "grasp"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_without_a_usable_gradient_is_refused(criterion, loss):
+    function, message = LOSSES[loss]
+    refused(message, nn.Linear(WIDTH, 3), CRITERIA[criterion], loss=function)

@@ -61,11 +61,12 @@ def score(model: nn.Module, context: Context) -> Scores:
         weight = weights[name]
         shape = weight.shape[::-1] if is_transposed(layer) else weight.shape
         channels = shape[1] * getattr(layer, "groups", 1)
-        paths = torch.ones(channels).double()
+        paths = torch.ones(channels, dtype=torch.float64)
         if inputs is not None:
             # Everything in front of this layer is pruned already: its input counts paths.
-            channel = inputs.ndim - weight.ndim + 1
-            paths = inputs.movedim(channel, 0).reshape(channels, -1).sum(dim=1).cpu()
+            by_channel = inputs.movedim(inputs.ndim - weight.ndim + 1, 0)
+            if len(by_channel) == channels:  # else the layer itself will refuse it
+                paths = by_channel.reshape(channels, -1).sum(dim=1).cpu()
         mask = layer_mask(shape, paths, budgets[name], context.generator)
         masks[name] = mask.T if is_transposed(layer) else mask
         weight.copy_(masks[name])

@@ -158,3 +158,38 @@ def test_counts_the_paths_at_all_positions_of_a_convolution(seen):
 def test_the_seed_chooses_among_equals(conv_net, batches):
     one, two = (prune(conv_net, CRITERIA["npb"], batches, density=0.2, seed=s) for s in (0, 1))
     assert any(not torch.equal(one.keep[name], two.keep[name]) for name in one.keep)
+
+
+def test_paths_pass_normalisation_and_transposed_layers(seen):
+    from transformers.pytorch_utils import Conv1D
+
+    layers = nn.Linear(6, 9), nn.LayerNorm(9), Conv1D(7, 9), nn.RMSNorm(7), nn.Linear(7, 3)
+    batches = [(torch.zeros(2, 6), torch.zeros(2, dtype=torch.long))]
+    mask = prune(nn.Sequential(*layers), CRITERIA["npb"], batches, density=0.3)
+    first, second = mask.keep["0.weight"].double(), mask.keep["2.weight"].double()
+    assert second.shape == (9, 7)  # [inputs, outputs]
+    one, two, three = seen
+    assert one.tolist() == [1] * 6
+    torch.testing.assert_close(two, first.sum(dim=1), rtol=0, atol=0)
+    torch.testing.assert_close(three, second.T @ two, rtol=0, atol=0)
+    assert len(three.unique()) > 1
+
+
+def test_each_projection_of_attention_counts_the_paths_of_its_own_input(seen):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.key, self.value = (nn.Linear(4, width) for width in (8, 6, 7))
+            self.attention = nn.MultiheadAttention(8, 2, kdim=6, vdim=7)
+
+        def forward(self, x):
+            q, k, v = self.query(x), self.key(x), self.value(x)
+            return self.attention(q, value=v, key=k)[0]
+
+    batches = [(torch.zeros(2, 5, 4), torch.zeros(2, dtype=torch.long))]
+    mask = prune(Attention(), CRITERIA["npb"], batches, density=0.3)
+    assert [len(paths) for paths in seen] == [4, 4, 4, 8, 6, 7, 8]
+    for paths, name in zip(seen[3:6], ("query", "key", "value"), strict=True):
+        kept = mask.keep[f"{name}.weight"].sum(dim=1)
+        assert paths.tolist() == (5 * kept).tolist()  # of five positions
+    assert seen[6].tolist() == [1] * 8  # torch never calls the output projection
