@@ -363,7 +363,7 @@ def sections(file, tmp_path_factory) -> dict[str, Config]:
 
 
 def test_the_profiles_are_those_that_the_makefile_names():
-    assert {path.stem for path in FILES} == {"params", "smoke", "paper"}
+    assert {path.stem for path in FILES} == {"params", "smoke", "paper", "shipped"}
 
 
 def test_every_section_is_valid_and_no_value_is_left_out(file, sections):
