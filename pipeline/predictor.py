@@ -38,12 +38,12 @@ Input = Literal["weight", "gradient"]
 
 
 def root_mean_square(parts: Iterable[Tensor]) -> float:
-    """Over all values of several tensors, summed in float64; at least 1e-30."""
-    squares = count = 0.0
+    """Over all values of several tensors, summed in float64; at least 1e-30, also of none."""
+    squares, count = 0.0, 0
     for part in parts:
         squares += float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2
         count += part.numel()
-    return max((squares / count) ** 0.5, 1e-30)
+    return max((squares / max(count, 1)) ** 0.5, 1e-30)
 
 
 def features(inputs: Sequence[Input], values: Mapping[Input, Tensor]) -> Tensor:

@@ -6,25 +6,30 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.autos import BACKBONES
 from pipeline.compute import Hardware
 from pipeline.criterion import Context
 from pipeline.errors import UserError
 from pipeline.gradients import mean_gradient
-from pipeline.predictor import Predictor, features
+from pipeline.masks import Mask
+from pipeline.predictor import Predictor, evaluate, features, root_mean_square
 from pipeline.predictor_training import PredictorConfig, PredictorTraining, train_predictor
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
 from pipeline.schedules import linear
+from pipeline.selection import keep_top
 from pipeline.survival import Survival, write_survival
+from pipeline.table import Table, nodes
 
 BOTH = ["weight", "gradient"]
 
 
 def untrained(inputs=BOTH, backbone="mlp"):
     network = BACKBONES[backbone](len(inputs))
-    return Predictor(network, {"backbone": backbone, "inputs": list(inputs), "note": [1, "a"]})
+    about = {"backbone": backbone, "inputs": list(inputs), "note": [1, "a"]}
+    return Predictor.compiled(network, about)
 
 
 def values(n=200, seed=0):
@@ -65,20 +70,22 @@ def test_features_of_a_network_without_gradient_are_zero_not_nan():
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 199])
-def test_a_score_does_not_depend_on_the_chunks(chunk):
+def test_a_score_does_not_depend_on_the_chunks(chunk, monkeypatch):
     predictor = untrained()
-    whole = predictor.predict(values())
-    predictor.BATCH = chunk
-    torch.testing.assert_close(predictor.predict(values()), whole)
-    assert len(whole.unique()) == 200
+    scored, predicted = predictor.score(features(BOTH, values())), predictor.predict(values())
+    monkeypatch.setattr("pipeline.predictor.BATCH", chunk)
+    monkeypatch.setattr("pipeline.predictor.PIECE", chunk)
+    torch.testing.assert_close(predictor.score(features(BOTH, values())), scored)
+    assert torch.equal(predictor.predict(values()), predicted)
+    assert len(predicted.unique()) == 200
 
 
 @pytest.mark.parametrize("backbone", ["mlp", "resnet18"])
 def test_a_score_does_not_depend_on_the_other_weights_in_its_batch(backbone):
-    predictor = untrained(backbone=backbone)
+    network = BACKBONES[backbone](2).eval()
     x = features(BOTH, values(12))
     others = torch.cat([x[:3], 100 * torch.randn(9, 2)])
-    torch.testing.assert_close(predictor.score(others)[:3], predictor.score(x)[:3])
+    torch.testing.assert_close(evaluate(network, others)[:3], evaluate(network, x)[:3])
 
 
 def test_scores_move_with_the_weights():
@@ -90,7 +97,7 @@ def test_scores_move_with_the_weights():
 
 def test_as_a_criterion_it_scores_the_weights_and_mean_gradients_of_all_layers(conv_net, batches):
     predictor = untrained()
-    scores = predictor(conv_net, context(batches))
+    scores = predictor.survival(conv_net, context(batches))
     gradient, weights = mean_gradient(conv_net, batches), prunable(conv_net)
     flat = {
         "weight": torch.cat([weight.detach().flatten() for weight in weights.values()]),
@@ -105,7 +112,7 @@ def test_as_a_criterion_it_scores_the_weights_and_mean_gradients_of_all_layers(c
 
 def test_as_a_criterion_it_keeps_the_density_and_leaves_the_model_alone(conv_net, batches):
     before = copy.deepcopy(conv_net.state_dict())
-    mask = prune(conv_net, untrained().criterion, batches, density=0.2)
+    mask = prune(conv_net, untrained(), batches, density=0.2)
     mask.check(conv_net)
     assert mask.kept == round(0.2 * mask.total)
     assert conv_net.training and all(p.grad is None for p in conv_net.parameters())
@@ -114,7 +121,7 @@ def test_as_a_criterion_it_keeps_the_density_and_leaves_the_model_alone(conv_net
 
 
 def test_with_weights_alone_it_reads_no_images(mlp):
-    scores = untrained(["weight"])(mlp, context(None))
+    scores = untrained(["weight"]).survival(mlp, context(None))
     assert scores["fc1.weight"].shape == (12, 64)
 
 
@@ -126,8 +133,112 @@ def test_with_gradients_alone_it_is_blind_to_the_weights(mlp, batches):
     )
     gradient = mean_gradient(mlp, batches)
     expected = predictor.predict({"gradient": torch.cat([g.flatten() for g in gradient.values()])})
-    scores = predictor(mlp, context(batches))
+    scores = predictor.survival(mlp, context(batches))
     assert torch.equal(torch.cat([score.flatten() for score in scores.values()]), expected)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([[3.0], [4.0, 0.0, 0.0]], 2.5),
+        ([[1e-25, 1e-25]], 1e-25),
+        ([[6e4, 6e4]], 6e4),
+        ([[0.0]], 1e-30),
+        ([[]], 1e-30),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_the_root_mean_square_is_over_all_parts_and_never_zero(parts, expected, dtype):
+    tensors = [torch.tensor(part, dtype=dtype) for part in parts]
+    if dtype == torch.float16 and expected == 1e-25:
+        expected = 1e-30  # which half precision cannot tell from zero
+    assert root_mean_square(tensors) == pytest.approx(expected, rel=1e-3)
+
+
+# --- the table in place of the network ---
+
+
+class Kinky(nn.Sequential):
+    """A small predictor with normalisation and kinks, as the paper's have them."""
+
+    def __init__(self):
+        torch.manual_seed(3)
+        last = nn.Linear(48, 1)
+        super().__init__(nn.Linear(2, 48), nn.BatchNorm1d(48), nn.ReLU(), last, nn.ReLU())
+        self.append(nn.Flatten(0))
+        nn.init.constant_(last.bias, 1.0)
+
+
+@pytest.fixture(scope="module")
+def predictors(tmp_path_factory):
+    source = {"a": network(large_weight_small_gradient)}
+    about = {"backbone": "kinky", "inputs": BOTH}
+    torch.manual_seed(0)
+    return {
+        "untrained": untrained(),
+        "trained": loaded(train(tmp_path_factory.mktemp("trained"), source, epochs=8)),
+        "kinky": Predictor.compiled(Kinky(), about),
+    }
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """About 92,000 weights for 8x8 grey images, in layers of very different spread."""
+    layers = nn.Linear(64, 500), nn.ReLU(), nn.Linear(500, 120), nn.ReLU(), nn.Linear(120, 3)
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+@pytest.mark.parametrize("kind", ["untrained", "trained", "kinky"])
+def test_table_and_network_keep_the_same_weights(kind, predictors, wide, batches):
+    predictor = predictors[kind]
+    weights, gradient = prunable(wide), mean_gradient(wide, batches)
+    flat = {
+        "weight": torch.cat([weight.detach().flatten() for weight in weights.values()]),
+        "gradient": torch.cat([gradient[name].flatten() for name in weights]),
+    }
+    assert len(flat["weight"]) == 92_360
+    scored = predictor.score(features(BOTH, flat))
+    predicted = predictor.predict(flat)
+    assert (predicted - scored).abs().max() < 0.01 * (scored.max() - scored.min())
+    survival = predictor.survival(wide, context(batches))
+    assert torch.equal(torch.cat([survival[name].flatten() for name in weights]), predicted)
+    everything = Mask({"": torch.ones(92_360, dtype=torch.bool)})
+    for density in (0.1, 0.05, 0.01):
+        exact = keep_top({"": scored}, density, everything).keep[""]
+        mask = prune(wide, predictor, batches, density=density)
+        ours = torch.cat([mask.keep[name].flatten() for name in weights])
+        assert (ours & exact).sum() >= 0.999 * (ours | exact).sum()
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "resnet18"])
+def test_the_table_of_a_backbone_is_the_network_at_its_nodes(backbone, monkeypatch):
+    monkeypatch.setattr("pipeline.table.COARSEST", 5)
+    monkeypatch.setattr("pipeline.table.NODES", 9)
+    network = BACKBONES[backbone](2).eval()
+    table = Table.of(lambda points: evaluate(network, points), 2)
+    axis = nodes(9)
+    second, first = torch.meshgrid(axis[1:-1], axis[1:-1], indexing="ij")
+    points = [first.flatten(), second.flatten()]
+    truth = evaluate(network, torch.stack(points, dim=1))
+    torch.testing.assert_close(table(points, [1.0, 1.0]), truth)
+    assert truth.std() > 1e-4
+
+
+def test_the_description_gains_how_far_the_table_is_from_the_network():
+    about = {"backbone": "mlp", "inputs": BOTH}
+    predictor = Predictor.compiled(BACKBONES["mlp"](2).train(), about)
+    assert about == {"backbone": "mlp", "inputs": BOTH}
+    assert not predictor.network.training
+    figures = predictor.about["table"]
+    assert figures["nodes"] == 1025
+    assert 0 < figures["mean_error"] < 1e-4 < figures["largest_error"] < 0.1
+
+
+def test_an_outlier_leaves_all_scores_finite():
+    flat = values(10**6)
+    flat["weight"][0] = 1e30
+    flat["gradient"][1] = -1e30
+    assert untrained().predict(flat).isfinite().all()
 
 
 # --- files ---
@@ -149,7 +260,7 @@ def test_a_saved_predictor_gives_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "AutoS predictor of version 2, but this code reads version 1"),
+        ({"version": 1}, "AutoS predictor of version 1, but this code reads version 2"),
         ({"kind": "mask"}, "is not a AutoS predictor but mask"),
     ],
 )
@@ -159,6 +270,18 @@ def test_another_version_or_kind_is_refused(tmp_path, change, message):
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(UserError, match=message):
         Predictor.load(tmp_path)
+
+
+def test_a_predictor_without_a_table_is_refused_by_its_version(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.predictor.VERSION", 1)
+    untrained().save(tmp_path)
+    Predictor.load(tmp_path)
+    monkeypatch.undo()
+    file = tmp_path / "predictor.json"
+    for version in (1, 2):  # the description may say what it likes
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
+        with pytest.raises(UserError, match="of version 1, but this code reads version 2"):
+            Predictor.load(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["predictor.json", "predictor.safetensors"])
@@ -223,10 +346,7 @@ def held_out(count):
 
 
 def loaded(result):
-    about = result.about["about"]
-    net = BACKBONES[about["backbone"]](len(about["inputs"]))
-    net.load_state_dict(result.tensors)
-    return Predictor(net, about)
+    return Predictor.from_state(result.tensors, result.about["about"])
 
 
 def test_learns_a_rule_that_no_product_of_weight_and_gradient_knows(tmp_path):
@@ -320,7 +440,7 @@ def test_learns_from_one_input_alone(tmp_path, name):
     source = network(rules[name], n=1000)
     result = train(tmp_path, {"a": source}, inputs=[name], epochs=15)
     assert result.about["report"]["networks"]["a"]["spearman"]["autos"] > 0.95
-    assert result.tensors["0.weight"].shape == (64, 1)
+    assert result.tensors["network.0.weight"].shape == (64, 1)
 
 
 @pytest.mark.parametrize("inputs", [["weight", "gradient"], ["gradient", "weight"]])
