@@ -199,7 +199,9 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except typer.TyperException as error:
-        problem: str | None = f"{error.format_message().rstrip('.')}; see `autos --help`"
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "autos"
+        problem: str | None = f"{error.format_message().rstrip('.')}; see `{command} --help`"
     except Exception as error:
         problem = one_line(error)
         if problem is None:

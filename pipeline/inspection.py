@@ -15,6 +15,9 @@ Facts = dict[str, Any]
 MASK, PREDICTOR, SURVIVAL = "mask", "predictor", "surviving scores"
 """Values of "kind"."""
 
+MASK_SUFFIX = ".safetensors"
+PREDICTOR_FILES = ("predictor.json", "predictor.safetensors")
+
 
 def inspect(path: Path) -> Facts:
     """Facts about a mask, a predictor (its folder or a file in it) or a surviving-score store.
@@ -24,14 +27,18 @@ def inspect(path: Path) -> Facts:
     """
     if not path.exists():
         raise UserError(f"{path}: not found")
-    folder = path if path.is_dir() else path.parent
-    if path.name in ("predictor.json", "predictor.safetensors") or (
-        path.is_dir() and (path / "predictor.json").exists()
-    ):
-        return {"file": str(folder), **predictor_facts(Predictor.load(folder), folder)}
-    if path.is_dir():
+    if path.name in PREDICTOR_FILES:
+        path = path.parent
+    if any((path / file).exists() for file in PREDICTOR_FILES):
+        return {"file": str(path), **predictor_facts(Predictor.load(path), path)}
+    if path.is_dir() and path.suffix == ".zarr":
         return {"file": str(path), **survival_facts(read_survival(path))}
-    return {"file": str(path), **mask_facts(*Mask.load(path))}
+    if path.is_file() and path.suffix == MASK_SUFFIX:
+        return {"file": str(path), **mask_facts(*Mask.load(path))}
+    raise UserError(
+        f"{path}: is neither a mask ({MASK_SUFFIX}), nor the folder of a predictor, nor a "
+        "surviving-score store (.zarr)"
+    )
 
 
 def mask_facts(mask: Mask, about: Facts) -> Facts:

@@ -1,6 +1,6 @@
 """What `autos prune` does: find model, data and criterion by name, score, save the mask."""
 
-import os
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from pipeline.data_sources import Data, open_data
 from pipeline.display import progress
 from pipeline.errors import UserError, unknown
 from pipeline.files import file_digest
-from pipeline.inspection import Facts, mask_facts
+from pipeline.inspection import MASK_SUFFIX, Facts, mask_facts
 from pipeline.masks import Mask
 from pipeline.model_sources import build
 from pipeline.noise import NAME, SMALL, image_form, noise
@@ -132,11 +132,13 @@ def _weights(file: Path | None) -> Facts:
 
 def check_writable(path: Path) -> None:
     """Raises UserError: a file at `path` cannot be written."""
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file, such as {path / 'mask.safetensors'}")
+    if path.suffix != MASK_SUFFIX or (path.exists() and not path.is_file()):
+        raise UserError(f"--out {path}: must be a file with the ending {MASK_SUFFIX}")
     folder = next(place for place in path.absolute().parents if place.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{path}: {folder} is no folder that can be written to")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written ({folder}: {error.strerror})") from None
 
 
 def parse_shape(shape: str | None) -> tuple[int, ...] | None:

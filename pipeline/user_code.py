@@ -18,6 +18,8 @@ def load(name: str) -> Any:
         UserError: there is no such module or name, or importing it fails.
     """
     module_name, _, attributes = name.partition(":")
+    if not attributes:
+        raise UserError(f"{name!r} is not of the form package.module:name")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does; a console script does not
     with explained(name):
