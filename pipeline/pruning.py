@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import math
 import random
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.batches import Batches, Loss, Prepared, cross_entropy
 from pipeline.criterion import Context, Criterion
 from pipeline.errors import UserError
+from pipeline.gradients import finite
 from pipeline.masks import Mask
 from pipeline.prunable import named_modules, prunable, unwrap
 from pipeline.schedules import exponential
@@ -78,7 +78,7 @@ def prune(
     check_prunable(model)
     mask = Mask.dense(model)
     generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False):  # which also turns gradients on
         scored = scoring_copy(model, double=criterion.double)
         if criterion.batch_norm is not None:
             scored.train(criterion.batch_norm == "train")
@@ -117,7 +117,7 @@ def check_prunable(model: nn.Module) -> None:
     for name, weight in weights.items():
         if weight.dtype not in PRECISIONS:
             raise UserError(f"{name} is {weight.dtype}; weights in half to double precision count")
-        if not torch.linalg.vector_norm(weight.detach(), ord=math.inf).isfinite():
+        if not finite(weight):
             raise UserError(f"{name} is NaN or infinite in places")
     if not weights:
         raise UserError(

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.masks import Bits, Mask
+from pipeline.masks import INTEGERS, Bits, Mask
 
 PIECE = 2**17
 """Weights at a time; a few such tensors fit the cache of a core."""
 
-INTEGERS = {4: torch.int32, 8: torch.int64}
 DIGIT = 16
 FEW = 1 / 16
 """Of all streamed scores, how many are held at a time: for floats, a quarter byte a weight."""

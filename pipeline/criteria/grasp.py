@@ -37,13 +37,13 @@ def score(model: nn.Module, context: Context) -> Scores:
         first = torch.autograd.grad(
             value, list(weights.values()), create_graph=True, materialize_grads=True
         )
-        return sum((a * b).sum() for a, b in zip(first, g.values(), strict=True))
+        return torch.stack([(a * b).sum() for a, b in zip(first, g.values(), strict=True)]).sum()
 
     with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with a second derivative
         g = mean_gradient(model, context.batches, loss)
         hg = gradient_of(along_gradient, weights, context.batches)
     # Higher means keep, so the score is -S.
-    return {name: (weight * hg[name]).detach() for name, weight in weights.items()}
+    return {name: hg[name].mul_(weight.detach()) for name, weight in weights.items()}
 
 
 def tempered(output: Any) -> Any:

@@ -13,7 +13,7 @@ from pipeline.selection import Scores
 
 def score(model: nn.Module, context: Context) -> Scores:
     gradient = mean_gradient(model, context.batches, context.loss)
-    return {name: (w * gradient[name]).detach().abs() for name, w in prunable(model).items()}
+    return {name: gradient[name].mul_(w.detach()).abs_() for name, w in prunable(model).items()}
 
 
 CRITERION = Criterion(score)
