@@ -45,7 +45,7 @@ class Attention(nn.Module):
     def __init__(self, **sizes):
         super().__init__()
         self.norm = nn.LayerNorm(WIDTH)
-        self.attention = nn.MultiheadAttention(WIDTH, 2, dropout=0.1, batch_first=True, **sizes)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True, **sizes)
         self.keys = nn.Linear(WIDTH, sizes.get("kdim", WIDTH))
         self.values = nn.Linear(WIDTH, sizes.get("vdim", WIDTH))
         self.head = nn.Linear(WIDTH, CLASSES)

@@ -175,6 +175,13 @@ def test_paths_pass_normalisation_and_transposed_layers(seen):
     assert len(three.unique()) > 1
 
 
+def test_a_grouped_convolution_counts_the_paths_into_each_of_its_channels(seen):
+    layers = nn.Conv1d(2, 6, 1), nn.Conv1d(6, 4, 1, groups=2), nn.Flatten(), nn.Linear(20, 3)
+    batches = [(torch.zeros(2, 2, 5), torch.zeros(2, dtype=torch.long))]
+    mask = prune(nn.Sequential(*layers), CRITERIA["npb"], batches, density=0.5)
+    assert seen[1].tolist() == (5 * mask.keep["0.weight"].sum(dim=(1, 2))).tolist()
+
+
 def test_each_projection_of_attention_counts_the_paths_of_its_own_input(seen):
     class Attention(nn.Module):
         def __init__(self):
