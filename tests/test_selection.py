@@ -194,10 +194,13 @@ def test_keep_top_sorts_scores_of_any_kind_in_pieces_of_any_size(pieces, dtype, 
         assert positions(streamed) == positions(kept)
 
 
-def test_minus_zero_and_zero_tie():
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_minus_zero_and_zero_tie(pieces, count):
     scores = {"a": torch.tensor([-0.0, 0.0, -0.0, 0.0])}
-    mask = keep_top(scores, 0.5, Mask({"a": torch.ones(4, dtype=torch.bool)}))
-    assert mask.keep["a"].tolist() == [True, True, False, False]
+    everything = Mask({"a": torch.ones(4, dtype=torch.bool)})
+    for form in (scores, Streamed(scores)):
+        kept = keep_top(form, count / 4, everything).keep["a"]
+        assert kept.tolist() == [position < count for position in range(4)]
 
 
 def test_a_mask_of_a_mask_of_packed_bits_is_nested(pieces):
