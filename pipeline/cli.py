@@ -1,7 +1,7 @@
 """The command `autos`: prune a model, list what can be named, inspect files."""
 
+import contextlib
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -144,7 +144,9 @@ def prune(
         image_size=image_size,
         shape=shape,
     )
-    tell(command.run(), as_json)
+    with contextlib.redirect_stdout(sys.stderr):  # a user's code may print
+        facts = command.run()
+    tell(facts, as_json)
 
 
 @app.command("list")
@@ -153,7 +155,7 @@ def list_(as_json: Json = False) -> None:
     from pipeline.catalogue import catalogue
 
     if as_json:
-        print(json.dumps(catalogue()))
+        print(json.dumps(catalogue()), flush=True)
         return
     from pipeline.display import show_catalogue
 
@@ -179,7 +181,7 @@ def inspect(
 
 def tell(facts: "Facts", as_json: bool) -> None:
     if as_json:
-        print(json.dumps(facts))
+        print(json.dumps(facts), flush=True)
         return
     from pipeline.display import show
 
@@ -188,16 +190,11 @@ def tell(facts: "Facts", as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. A user's mistake ends in one line on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn  # type: ignore[assignment]
-            status = app(
-                arguments or sys.argv[1:] or ["--help"], prog_name="autos", standalone_mode=False
-            )
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+            status = app(given or ["--help"], prog_name="autos", standalone_mode=False)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "autos"

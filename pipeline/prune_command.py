@@ -19,7 +19,6 @@ from pipeline.display import progress
 from pipeline.errors import UserError, unknown
 from pipeline.files import file_digest
 from pipeline.inspection import MASK_SUFFIX, Facts, mask_facts
-from pipeline.masks import Mask
 from pipeline.model_sources import build
 from pipeline.noise import NAME, SMALL, image_form, noise
 from pipeline.predictor import SHIPPED, Predictor
@@ -61,9 +60,13 @@ class PruneCommand:
             )
         check_writable(self.out)
         criterion, named = self._criterion()
+        loss: Loss = cross_entropy if self.loss is None else load(self.loss)
         model, data = self._model_and_data()
         start = time.perf_counter()
-        mask = self._mask(model, criterion, data)
+        model.to(Hardware().device).train(self.mode == "train")
+        what = f"{self.model} cannot be scored on {self.data}"
+        with explained(what), progress(data.batches) as batches:
+            mask = prune(model, criterion, batches, density=self.density, seed=self.seed, loss=loss)
         seconds = round(time.perf_counter() - start, 3)
         about = {
             "model": self.model,
@@ -117,13 +120,6 @@ class PruneCommand:
         samples = self.batch_size or NOISE_SAMPLES
         labelled = self.loss is None
         return model, noise(model, shape=shape, samples=samples, seed=self.seed, labelled=labelled)
-
-    def _mask(self, model: nn.Module, criterion: Criterion | Predictor, data: Data) -> Mask:
-        loss: Loss = cross_entropy if self.loss is None else load(self.loss)
-        model.to(Hardware().device).train(self.mode == "train")
-        what = f"{self.model} cannot be scored on {self.data}"
-        with explained(what), progress(data.batches) as batches:
-            return prune(model, criterion, batches, density=self.density, seed=self.seed, loss=loss)
 
 
 def _weights(file: Path | None) -> Facts:
