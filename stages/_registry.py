@@ -12,7 +12,7 @@ from stages._stage import Stage
 
 MODEL, ALIAS = "autos", "champion"
 CODE = Path("stages/_mlflow_model.py")
-REQUIREMENTS = ("torch", "numpy", "pandas", "pydantic", "pyyaml", "safetensors")
+REQUIREMENTS = ("torch", "torchvision", "numpy", "pandas", "safetensors")
 
 
 def register(stage: Stage, folder: Path) -> None:

@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -244,29 +247,112 @@ table = pandas.DataFrame(columns, dtype="float32")
 import pipeline
 print(pipeline.__file__)
 print(model.predict(table)["score"].tolist())
+assert not {"lightning", "dvc", "zarr", "torchmetrics"} & set(sys.modules), "not required"
 """
-    uri = f"sqlite:///{finished.folder / 'mlflow.db'}"
-    env = finished.env | {
-        "MLFLOW_TRACKING_URI": uri,
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    }
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env=mlflow_env(finished), capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     where, scores = done.stdout.strip().splitlines()
     assert "mlartifacts" in where, "the code came from the repository, not from the model"
+    expected = predicted(finished, weight=[0.0, 0.5, -2.0], gradient=[0.1, -0.2, 0.3])
+    assert json.loads(scores) == pytest.approx(expected, abs=1e-6)
 
+
+def mlflow_env(workspace: Workspace) -> dict[str, str]:
+    """For a process elsewhere that uses the workspace's MLflow store."""
+    return workspace.env | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{workspace.folder / 'mlflow.db'}",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }
+
+
+def predicted(workspace: Workspace, **columns: list[float]) -> list[float]:
     import torch
 
     from pipeline.predictor import Predictor
 
-    predictor = Predictor.load(finished.folder / "data/predictor")
-    values = {
-        "weight": torch.tensor([0.0, 0.5, -2.0]),
-        "gradient": torch.tensor([0.1, -0.2, 0.3]),
-    }
-    assert json.loads(scores) == pytest.approx(predictor.predict(values).tolist(), abs=1e-6)
+    predictor = Predictor.load(workspace.folder / "data/predictor")
+    return predictor.predict(
+        {name: torch.tensor(column) for name, column in columns.items()}
+    ).tolist()
+
+
+def test_registered_model_describes_its_input_and_has_an_example(finished, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_env(finished)["MLFLOW_TRACKING_URI"])
+    info = mlflow.models.get_model_info("models:/autos@champion")
+    assert info.signature.inputs.input_names() == ["weight", "gradient"]
+    assert {kind.name for kind in info.signature.inputs.input_types()} == {"float"}
+    assert info.signature.outputs.input_names() == ["score"]
+    model = mlflow.pyfunc.load_model("models:/autos@champion")
+    example = model.input_example
+    assert list(example.columns) == ["weight", "gradient"] and len(example) == 5
+    expected = predicted(finished, **{name: example[name].tolist() for name in example})
+    assert model.predict(example)["score"].tolist() == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(mlflow.MlflowException, match=r"missing inputs \['gradient'\]"):
+        model.predict(example[["weight"]])
+
+
+def test_registered_model_is_served(finished, tmp_path):
+    """As a user would: the command, a free port, one request with the logged example."""
+    example = next(
+        finished.folder.glob("mlartifacts/models/*/artifacts/serving_input_example.json")
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = "mlflow models serve --model-uri models:/autos@champion --env-manager local"
+    with (tmp_path / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            [*command.split(), "--host", "127.0.0.1", "--port", port, "--workers", "1"],
+            cwd=tmp_path, env=mlflow_env(finished), stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        deadline = time.monotonic() + 120
+        while True:
+            assert server.poll() is None, (tmp_path / "log.txt").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
+            try:
+                assert ask(f"http://127.0.0.1:{port}/ping", timeout=60).status == 200
+                break
+            except urllib.error.URLError:
+                time.sleep(0.1)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            data=example.read_bytes(),
+            headers={"Content-Type": "application/json"},
+        )
+        answer = json.load(ask(request, timeout=60))
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        _, left = psutil.wait_procs(processes_in(tmp_path), timeout=30)
+        for process in left:
+            process.kill()
+        server.wait()
+    assert not left, "the server did not shut down"
+    table = json.loads(example.read_text())["dataframe_split"]
+    columns = zip(*table["data"], strict=True)
+    expected = predicted(finished, **dict(zip(table["columns"], map(list, columns), strict=True)))
+    scores = [row["score"] for row in answer["predictions"]]
+    assert len(scores) == 5 and scores == pytest.approx(expected, abs=1e-6)
+
+
+def test_registered_model_is_loaded_by_name_in_a_plain_session(finished):
+    """In the repository's folder nothing has to be set."""
+    code = """
+import torch
+from pipeline import Predictor, prune
+one, two = Predictor.load("models:/autos@champion"), Predictor.load("data/predictor")
+assert one.about == two.about
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+batches = [(torch.randn(8, 64), torch.arange(8))]
+masks = [prune(model, autos, batches, density=0.1) for autos in (one, two)]
+assert masks[0].kept == 64 and torch.equal(*(mask.keep["1.weight"] for mask in masks))
+"""
+    finished.run("python", "-c", code)
 
 
 def test_model_is_stored_without_pickle(client, finished):
