@@ -35,9 +35,8 @@ def prune(
         str,
         typer.Option(
             metavar="MODEL",
-            help="torchvision:NAME, timm:NAME, hf:DIRECTORY (a local transformers model), "
-            "package.module:factory, or an architecture that `autos list` names. Weights are "
-            "random, but for hf.",
+            help="torchvision:NAME, timm:NAME, hf:DIRECTORY (a local transformers model, with its "
+            "weights), package.module:factory, or an architecture of `autos list`.",
         ),
     ],
     data: Annotated[
@@ -50,9 +49,11 @@ def prune(
         ),
     ],
     density: Annotated[
-        float, typer.Option(metavar="FRACTION", help="Of the weights, to keep: above 0, at most 1.")
+        float, typer.Option(metavar="FRACTION", help="Share of the weights to keep, such as 0.05.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Safetensors file for the mask.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where the mask goes, a .safetensors file.")
+    ],
     predictor: Annotated[
         str | None,
         typer.Option(
@@ -69,19 +70,25 @@ def prune(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Safetensors file with the model's weights."),
+        typer.Option(
+            metavar="FILE", help="The model's weights, in safetensors.  [default: random ones]"
+        ),
     ] = None,
     loss: Annotated[
         str | None,
         typer.Option(
-            metavar="package.module:function",
-            help="Scalar loss of the model's output and a batch.  [default: cross-entropy]",
+            metavar="LOSS",
+            help="package.module:function, from the model's output and a batch to a scalar.  "
+            "[default: cross-entropy]",
         ),
     ] = None,
     seed: Annotated[
         int,
         typer.Option(
-            min=0, max=2**32 - 1, metavar="N", help="Of weights, data and all else drawn."
+            min=0,
+            max=2**32 - 1,
+            metavar="N",
+            help="Of random weights, the choice of data, and all else that is drawn.",
         ),
     ] = 0,
     mode: Annotated[
