@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.batches import Batch, Batches
 from pipeline.inspection import MASK, PREDICTOR, Facts
 
-WIDE = 200
+WIDE = 1000
 """Columns when the output is no terminal, so that names are not cut."""
 
 
@@ -125,6 +125,8 @@ def _table(*left: str, **others: Any) -> Table:
 
 def _grid(entries: Mapping[str, str], indent: int = 0) -> Table:
     table = Table.grid(padding=(0, 2))
+    for _ in ("name", "value"):
+        table.add_column(overflow="fold")
     for name, value in entries.items():
         table.add_row(" " * indent + name, value)
     return table

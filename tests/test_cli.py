@@ -246,7 +246,7 @@ def test_the_table_has_every_layer_and_the_totals(autos):
 
 
 def test_long_names_are_whole_when_the_output_is_no_terminal(autos, folder):
-    name = "a_layer_with_a_name_" + "x" * 80
+    name = "a_layer_with_a_name_" + "x" * 200
     (folder / "long.py").write_text(
         "from collections import OrderedDict\nfrom torch import nn\n"
         f"def net(): return nn.Sequential(OrderedDict({name}=nn.Linear(64, 3)))"

@@ -1,10 +1,12 @@
 """What `autos inspect` finds in a mask, a predictor and a surviving-score store."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from models.autos import BACKBONES
 from pipeline import display
@@ -128,6 +130,15 @@ def test_the_tables_show_it(mask, predictor, store, capsys):
     assert ["net:", "4", "of", "10", "weights", "(40.00", "%)", "survived", "2", "rounds"] in lines
     assert ["two", "4", "4", "1", "25.00", "%"] in lines
     assert ["train.lr", "0.1"] in lines
+
+
+def test_on_a_narrow_terminal_nothing_is_cut(predictor, monkeypatch):
+    shown = io.StringIO()
+    narrow = Console(file=shown, force_terminal=True, width=50, color_system=None)
+    monkeypatch.setattr(display, "_console", lambda: narrow)
+    display.show({**inspect(predictor), "about": {"sha256": "0123456789abcdef" * 4}})
+    assert "…" not in shown.getvalue()
+    assert "".join(shown.getvalue().split()).count("0123456789abcdef") == 4
 
 
 def test_what_it_is_not_made_for_is_refused(mask, store, image_store, tmp_path):
