@@ -53,7 +53,7 @@ def cross_entropy(output: Any, batch: Batch) -> Tensor:
     except (IndexError, RuntimeError, ValueError) as error:
         raise UserError(
             f"labels {_shape(labels)} do not fit the model's output {_shape(scores)} "
-            f"({_line(error)}); give a loss of your own"
+            f"({one_line(error)}); give a loss of your own"
         ) from error
 
 
@@ -102,7 +102,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
         return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
     except Exception as error:
         raise UserError(
-            f"the model fails on a batch: {type(error).__name__}: {_line(error)}"
+            f"the model fails on a batch: {type(error).__name__}: {one_line(error)}"
         ) from error
 
 
@@ -192,6 +192,6 @@ def _shape(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-def _line(error: Exception) -> str:
-    """The beginning of its message, on one line."""
+def one_line(error: Exception) -> str:
+    """The beginning of its message."""
     return " ".join(str(error).split())[:200]

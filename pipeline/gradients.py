@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pipeline.batches import Batch, Batches, Loss, cross_entropy, run, size
+from pipeline.batches import Batch, Batches, Loss, cross_entropy, one_line, run, size
 from pipeline.errors import UserError
 from pipeline.prunable import prunable
 
@@ -37,14 +37,18 @@ def gradient_of(
         mean_loss: the mean over the samples of a batch, a scalar.
 
     Raises:
-        UserError: the loss or a gradient is NaN or infinite, or the loss is a constant.
+        UserError: the loss or a gradient is NaN or infinite, the loss is a constant, or torch
+            lacks a derivative.
     """
     sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     samples = 0
     for index, batch in enumerate(batches):
         count = size(batch)
         value = checked(mean_loss(batch), index)
-        parts = torch.autograd.grad(value * count, list(weights.values()), allow_unused=True)
+        try:
+            parts = torch.autograd.grad(value * count, list(weights.values()), allow_unused=True)
+        except RuntimeError as error:
+            raise UserError(f"the loss has no gradient: {one_line(error)}") from error
         for total, part in zip(sums.values(), parts, strict=True):
             if part is not None:
                 total += part

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.batches import Batches, Loss, Prepared, cross_entropy
+from pipeline.batches import Batches, Loss, Prepared, cross_entropy, one_line
 from pipeline.criterion import Context, Criterion
 from pipeline.errors import UserError
 from pipeline.gradients import finite
@@ -135,9 +135,7 @@ def scoring_copy(model: nn.Module, *, double: bool) -> nn.Module:
     try:
         scored = copy.deepcopy(unwrap(model))
     except Exception as error:
-        raise UserError(
-            f"the model cannot be copied for scoring: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise UserError(f"the model cannot be copied for scoring: {one_line(error)}") from error
     for module in list(scored.modules()):
         for name, child in module.named_children():
             setattr(module, name, unwrap(child))

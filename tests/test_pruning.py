@@ -171,6 +171,15 @@ def test_a_model_that_fails_on_a_batch_says_so_in_one_line(criterion):
     assert isinstance(error.__cause__, RuntimeError)
 
 
+def test_a_model_without_the_derivative_that_a_criterion_needs_is_refused():
+    class Model(nn.Linear):
+        def forward(self, x):
+            return torch.ops.aten.hardsigmoid(super().forward(x))
+
+    prune(Model(WIDTH, 3), CRITERIA["snip"], samples(), density=0.5)
+    refused("no gradient: derivative for .* is not implemented", Model(WIDTH, 3), CRITERIA["grasp"])
+
+
 LOSSES = {
     "nan": (lambda output, batch: output.mean() * float("nan"), "the loss of batch 0 is nan"),
     "infinite": (lambda output, batch: output.mean() / 0, "the loss of batch 0 is -?inf"),

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from pipeline.batches import Batch, run
 from pipeline.criterion import Context, Criterion
@@ -39,11 +41,23 @@ def score(model: nn.Module, context: Context) -> Scores:
         )
         return torch.stack([(a * b).sum() for a, b in zip(first, g.values(), strict=True)]).sum()
 
-    with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with a second derivative
+    # Of torch's attention kernels this one has a second derivative.
+    with sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
         g = mean_gradient(model, context.batches, loss)
         hg = gradient_of(along_gradient, weights, context.batches)
     # Higher means keep, so the score is -S.
     return {name: hg[name].mul_(weight.detach()) for name, weight in weights.items()}
+
+
+class TwiceDifferentiable(TorchFunctionMode):
+    """Computes hardsigmoid, which has no second derivative in torch, by its definition."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is F.hardsigmoid:
+            return F.relu6(args[0] + 3) / 6
+        return function(*args, **(kwargs or {}))
 
 
 def tempered(output: Any) -> Any:

@@ -2,7 +2,9 @@
 
 Needs no data, only the shape of an input. Meant for 100 rounds with exponentially falling density
 and float64: in float32 R overflows in deep networks. Buffers stay as they are, unlike in the
-authors' code: one may be a mask of minus infinities.
+authors' code: one may be a mask of minus infinities. Behind normalisation by a sample's own
+statistics (LayerNorm, RMSNorm) R does not grow with the weights in front of it, and their scores
+are small or negative: expect empty layers in transformers.
 """
 
 import torch

@@ -96,6 +96,18 @@ def test_keeps_the_smallest_s_which_leaves_more_gradient_than_the_other_end(mode
     assert flow(mask) > float(gradient.norm()) > flow(other)
 
 
+def test_hardsigmoid_has_a_second_derivative_here(batches, context):
+    def scores(activation):
+        layers = nn.Linear(4, 5), activation, nn.Linear(5, 3)
+        return flat(grasp(initialize(nn.Sequential(*layers), seed=1).double(), context(batches)))
+
+    class Defined(nn.Module):
+        def forward(self, x):
+            return (x / 6 + 1 / 2).clamp(0, 1)
+
+    torch.testing.assert_close(scores(nn.Hardsigmoid()), scores(Defined()))
+
+
 def test_averages_the_gradient_and_the_hessian_over_all_samples(model, batches, context):
     ((inputs, labels),) = batches
     parts = list(zip(inputs.split([2, 6, 1]), labels.split([2, 6, 1]), strict=True))
