@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from pipeline import fingerprint
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.fingerprint import code, module_of, settings_of
 from pipeline.tensors import read_tensors, write_tensors
 
 WORK = Path(".work")
@@ -56,12 +56,12 @@ class Unit(Generic[S]):
     @cached_property
     def key(self) -> str:
         """Hash of the settings, the inputs and the code."""
-        modules = frozenset({self.function.__module__, *map(fingerprint.module_of, self.uses)})
+        modules = frozenset({self.function.__module__, *map(module_of, self.uses)})
         identity = {
             "settings": self.settings.model_dump(mode="json"),
             "inputs": dict(self.inputs),
-            "registered": [fingerprint.settings_of(entry) for entry in self.uses],
-            "code": fingerprint.code(modules),
+            "registered": [settings_of(entry) for entry in self.uses],
+            "code": code(modules),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
