@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: setup repro shipped test lint ui constraints readme
+.PHONY: setup repro shipped test lint bench ui constraints readme
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ lint: setup
 	ruff format --check .
 	mypy
 	lint-imports
+
+# Speed and memory against targets, a quarter of an hour; NAMES=scoring for one alone.
+bench: setup
+	python -m benchmarks $(NAMES)
 
 ui: setup
 	mlflow ui --backend-store-uri sqlite:///mlflow.db

@@ -7,11 +7,10 @@ of a single training of ours on all cores is shown as well. Loss and optimiser a
 evaluates; the two take turns and the median of the ratios counts. Targets: LeNet-300-100 at least
 5 times as fast, ResNet-20 at least 1.5 times.
 
-    python -m benchmarks.training
+    python -m benchmarks training
 """
 
 import gzip
-import os
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.figures import CORES, Figure, at_least
 from pipeline.compute import Hardware
 from pipeline.datasets.base import ImageSource
 from pipeline.images import ImageSet, Split
@@ -31,7 +31,6 @@ from pipeline.preparing import prepare
 from pipeline.recipes import TrainConfig
 from pipeline.training import fit
 
-CORES = len(os.sched_getaffinity(0))
 REPEATS = 5
 TARGETS = {"lenet_300_100": 5.0, "resnet_20": 1.5}
 RECIPES = {
@@ -93,7 +92,8 @@ def _recipe(name: str) -> TrainConfig:
     return TrainConfig(epochs=1, batch_size=128, schedule="multistep", **RECIPES[name])
 
 
-def main() -> None:
+def run() -> list[Figure]:
+    figures = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         raw = folder / "FashionMNIST" / "raw"
@@ -104,7 +104,6 @@ def main() -> None:
         prepare(ImageSource(kind="fashion_mnist_sample", validation=0.1), store)
         images = _all_for_training(ImageSet.load(store))
         pool = ProcessPoolExecutor(CORES, get_context("spawn"))
-        print(f"{CORES} cores, torch {torch.__version__}; seconds per epoch, median of {REPEATS}")
         for name, target in TARGETS.items():
             usual, ours, single = [], [], []
             list(pool.map(_work, [name] * CORES, [store] * CORES))  # imports, warms up
@@ -116,12 +115,10 @@ def main() -> None:
             ratio = statistics.median(u / o for u, o in zip(usual, ours, strict=True))
             alone = statistics.median(u / s for u, s in zip(usual, single, strict=True))
             print(
-                f"{name}: usual {statistics.median(usual):.2f}, ours {statistics.median(ours):.2f}"
-                f" -> {ratio:.1f} times as fast (target {target}); "
-                f"a single training {statistics.median(single):.2f} -> {alone:.1f} times"
+                f"{name}: usual {statistics.median(usual):.2f}, ours {statistics.median(ours):.2f} "
+                f"seconds an epoch; a single training {statistics.median(single):.2f}, "
+                f"{alone:.1f} times as fast as the usual"
             )
+            figures.append(at_least(f"training: {name}, speed", ratio, target, "times"))
         pool.shutdown()
-
-
-if __name__ == "__main__":
-    main()
+    return figures

@@ -199,7 +199,7 @@ def test_table_and_network_keep_the_same_weights(kind, predictors, wide, batches
     assert len(flat["weight"]) == 92_360
     scored = predictor.score(features(BOTH, flat))
     predicted = predictor.predict(flat)
-    assert (predicted - scored).abs().max() < 0.01 * (scored.max() - scored.min())
+    assert (predicted - scored).abs().max() < 0.02 * (scored.max() - scored.min())
     survival = predictor.survival(wide, context(batches))
     assert torch.equal(torch.cat([survival[name].flatten() for name in weights]), predicted)
     everything = Mask({"": torch.ones(92_360, dtype=torch.bool)})
@@ -230,7 +230,7 @@ def test_the_description_gains_how_far_the_table_is_from_the_network():
     assert about == {"backbone": "mlp", "inputs": BOTH}
     assert not predictor.network.training
     figures = predictor.about["table"]
-    assert figures["nodes"] == 1025
+    assert figures["nodes"] == 513
     assert 0 < figures["mean_error"] < 1e-4 < figures["largest_error"] < 0.1
 
 
@@ -363,7 +363,7 @@ def test_learns_a_rule_that_no_product_of_weight_and_gradient_knows(tmp_path):
     assert np.sum(report["joint_histogram"]) == 300
     history = result.about["report"]
     assert len(history["train_mse"]) == len(history["validation_mse"]) == 25
-    assert history["validation_mse"][-1] == pytest.approx(report["mse"], rel=1e-4)
+    assert history["validation_mse"][-1] == pytest.approx(report["mse"], rel=1e-3)
 
     # The state is that of the network reported on, and knows weights that it has never seen.
     unseen = network(large_weight_small_gradient, seed=9)

@@ -1,0 +1,35 @@
+"""Runs all benchmarks, or those named, each in a fresh process; keeps what the others measured."""
+
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from benchmarks.figures import CORES, measure
+
+NAMES = ["scoring", "scale", "criteria", "fitting", "tables", "training"]
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def main(names: Sequence[str]) -> None:
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    figures = {figure["name"]: figure for figure in known}
+    print(f"{CORES} cores, torch {torch.__version__}")
+    for name in names or NAMES:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            for figure in pool.submit(measure, name).result():
+                print(figure, flush=True)
+                figures[figure.name] = asdict(figure)
+        RESULTS.write_text(json.dumps(list(figures.values()), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
