@@ -478,7 +478,12 @@ def test_output_that_cannot_be_written_is_an_error(folder, arguments):
     Mask(Bits({"weight": torch.ones(2, 2).bool()})).save(folder / "m.safetensors")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [AUTOS, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder
+            [AUTOS, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         )
     assert (done.returncode, done.stderr) == (2, "error: disk: No space left on device\n")
 
