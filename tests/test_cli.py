@@ -22,7 +22,7 @@ from pipeline.criteria import CRITERIA
 from pipeline.datasets import DATASETS
 from pipeline.files import file_digest
 from pipeline.images import ScoringConfig
-from pipeline.masks import Bits, Mask
+from pipeline.masks import Mask
 from pipeline.predictor import Predictor
 from pipeline.pruning import prune
 
@@ -471,21 +471,6 @@ def test_a_reader_that_leaves_early_is_no_error(folder):
         capture_output=True, text=True, cwd=folder, timeout=100,
     )  # fmt: skip
     assert done.returncode in (0, 1) and done.stderr == ""
-
-
-@pytest.mark.parametrize("arguments", [["list", "--json"], ["inspect", "m.safetensors", "--json"]])
-def test_output_that_cannot_be_written_is_an_error(folder, arguments):
-    Mask(Bits({"weight": torch.ones(2, 2).bool()})).save(folder / "m.safetensors")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [AUTOS, *arguments],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
-        )
-    assert (done.returncode, done.stderr) == (2, "error: disk: No space left on device\n")
 
 
 def test_help_is_quick_and_needs_no_torch():
