@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from models import ARCHITECTURES
 from models._init import initialize
 from models.autos import BACKBONES
-from pipeline import display
-from pipeline.cli import main
+from pipeline.cli import display, main
 from pipeline.criteria import CRITERIA
 from pipeline.datasets import DATASETS
 from pipeline.files import file_digest
@@ -189,7 +188,7 @@ def test_a_predictor_scores_as_in_the_library(autos, predictor):
 
 
 def test_the_default_predictor_is_the_one_of_the_package(autos, predictor, monkeypatch):
-    monkeypatch.setattr("pipeline.prune_command.SHIPPED", predictor)
+    monkeypatch.setattr("pipeline.cli.prune_command.SHIPPED", predictor)
     assert autos(*arguments(criterion=None))[0] == 0
     about = Mask.load("mask.safetensors")[1]
     assert about["predictor"] == {"name": "shipped", "sha256": Predictor.digest(predictor)}

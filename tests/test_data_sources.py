@@ -23,11 +23,11 @@ from transformers import (
 
 from models import ARCHITECTURES
 from pipeline.batches import cross_entropy, run
-from pipeline.data_sources import open_data
+from pipeline.cli.data_sources import open_data
+from pipeline.cli.model_sources import ImageForm
+from pipeline.cli.noise import image_form, noise
 from pipeline.errors import UserError
 from pipeline.images import ScoringConfig
-from pipeline.model_sources import ImageForm
-from pipeline.noise import image_form, noise
 from pipeline.stores import store_digest
 
 

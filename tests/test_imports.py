@@ -56,7 +56,7 @@ def test_no_import_hides_from_the_fingerprint():
     allowed = {
         "stages/__main__.py": {"dynamic f'stages.{name}'"},
         "pipeline/__init__.py": {"dynamic f'pipeline.{HOMES[name]}'"},
-        "pipeline/user_code.py": {"dynamic module_name"},
+        "pipeline/cli/user_code.py": {"dynamic module_name"},
     }
     for path in MODULES:
         hidden = {n for n in imported(path.read_text()) if n.startswith((".", "dynamic"))}

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from models.autos import BACKBONES
 from pipeline import display
+from pipeline.cli.inspection import inspect
 from pipeline.errors import UserError
-from pipeline.inspection import inspect
 from pipeline.masks import Bits, Mask
 from pipeline.predictor import Predictor
 from pipeline.survival import Survival, write_survival

@@ -14,8 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification, GPT2Config, 
 
 from models import ARCHITECTURES
 from models._init import initialize
+from pipeline.cli.model_sources import ImageForm, build
 from pipeline.errors import UserError
-from pipeline.model_sources import ImageForm, build
 
 FORM = ImageForm(classes=3, channels=1, size=8)
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from models import ARCHITECTURES
 from models._init import initialize
+from pipeline.cli.user_code import explained, load
 from pipeline.errors import UserError, unknown
 from pipeline.pruning import random_state
-from pipeline.user_code import explained, load
 
 
 @dataclass(frozen=True)

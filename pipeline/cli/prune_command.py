@@ -11,20 +11,20 @@ from torch import nn
 
 from models import ARCHITECTURES
 from pipeline.batches import Loss, cross_entropy
+from pipeline.cli.data_sources import Data, open_data
+from pipeline.cli.display import progress
+from pipeline.cli.inspection import MASK_SUFFIX, Facts, mask_facts
+from pipeline.cli.model_sources import build
+from pipeline.cli.noise import NAME, SMALL, image_form, noise
+from pipeline.cli.user_code import explained, load
 from pipeline.compute import Hardware
 from pipeline.criteria import CRITERIA
 from pipeline.criterion import Criterion
-from pipeline.data_sources import Data, open_data
-from pipeline.display import progress
 from pipeline.errors import UserError, unknown
 from pipeline.files import file_digest
-from pipeline.inspection import MASK_SUFFIX, Facts, mask_facts
-from pipeline.model_sources import build
-from pipeline.noise import NAME, SMALL, image_form, noise
 from pipeline.predictor import SHIPPED, Predictor
 from pipeline.pruning import prune
 from pipeline.registry import download
-from pipeline.user_code import explained, load
 
 BATCH_SIZE, NOISE_SAMPLES = 64, 8
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pipeline.batches import Batches
+from pipeline.cli.model_sources import ImageForm
+from pipeline.cli.user_code import explained, load
 from pipeline.datasets._pictures import read_pictures
 from pipeline.errors import UserError, unknown
 from pipeline.images import ImageSet, ScoringConfig
-from pipeline.model_sources import ImageForm
 from pipeline.stores import store_digest
-from pipeline.user_code import explained, load
 
 PREPARED = Path("data/images")
 """Where `prepare` puts its stores."""

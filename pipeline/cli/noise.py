@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batches import Batch, logits, run
-from pipeline.data_sources import Data
+from pipeline.cli.data_sources import Data
+from pipeline.cli.model_sources import ImageForm
 from pipeline.errors import UserError
-from pipeline.model_sources import ImageForm
 from pipeline.prunable import LAYERS
 from pipeline.pruning import check_prunable
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from models import ARCHITECTURES
+from pipeline.cli.data_sources import PREPARED
 from pipeline.criteria import CRITERIA
-from pipeline.data_sources import PREPARED
 from pipeline.datasets import DATASETS
 from pipeline.fingerprint import module_of
 

@@ -12,7 +12,7 @@ import typer
 from pipeline.exits import USER_ERROR, one_line
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and `--help` does without
-    from pipeline.inspection import Facts
+    from pipeline.cli.inspection import Facts
 
 INTERRUPTED = 130
 """What typer returns after Ctrl-C."""
@@ -133,7 +133,7 @@ def prune(
       autos prune --model lenet_5 --data random --shape 1,28,28 --criterion snip --density 0.1 \\
           --out mask.safetensors
     """
-    from pipeline.prune_command import PruneCommand
+    from pipeline.cli.prune_command import PruneCommand
 
     command = PruneCommand(
         model=model,
@@ -159,12 +159,12 @@ def prune(
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List criteria, architectures, image sets and prepared stores."""
-    from pipeline.catalogue import catalogue
+    from pipeline.cli.catalogue import catalogue
 
     if as_json:
         print(json.dumps(catalogue()), flush=True)
         return
-    from pipeline.display import show_catalogue
+    from pipeline.cli.display import show_catalogue
 
     show_catalogue(catalogue())
 
@@ -181,7 +181,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Tell what a file is: its layers, and how it was made."""
-    from pipeline.inspection import inspect
+    from pipeline.cli.inspection import inspect
 
     tell(inspect(file), as_json)
 
@@ -190,7 +190,7 @@ def tell(facts: "Facts", as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts), flush=True)
         return
-    from pipeline.display import show
+    from pipeline.cli.display import show
 
     show(facts)
 

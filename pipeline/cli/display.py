@@ -11,14 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.batches import Batch, Batches
-from pipeline.inspection import MASK, PREDICTOR, Facts
+from pipeline.cli.inspection import MASK, PREDICTOR, Facts
 
 WIDE = 1000
 """Columns when the output is no terminal, so that names are not cut."""
 
 
 def show(facts: Facts) -> None:
-    """Print what `pipeline.inspection` found, or `prune` made."""
+    """Print what `pipeline.cli.inspection` found, or `prune` made."""
     console = _console()
     if facts["kind"] == MASK:
         console.print(f"{facts['file']}: a mask that keeps {_share(facts)}")
