@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from models.autos import BACKBONES
-from pipeline import display
+from pipeline.cli import display
 from pipeline.cli.inspection import inspect
 from pipeline.errors import UserError
 from pipeline.masks import Bits, Mask
