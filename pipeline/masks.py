@@ -76,7 +76,7 @@ class Mask:
 
     @property
     def kept(self) -> int:
-        return sum(int(keep.sum()) for keep in self.keep.values())
+        return sum(int(keep.count_nonzero()) for keep in self.keep.values())
 
     @property
     def density(self) -> float:
@@ -84,7 +84,7 @@ class Mask:
         return self.kept / self.total
 
     def layer_densities(self) -> dict[str, float]:
-        return {name: int(keep.sum()) / keep.numel() for name, keep in self.keep.items()}
+        return {name: int(keep.count_nonzero()) / keep.numel() for name, keep in self.keep.items()}
 
     def empty_layers(self) -> list[str]:
         """Names of the weights of which nothing is kept: through them no signal passes."""

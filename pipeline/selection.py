@@ -116,7 +116,8 @@ def _threshold(
         scores: reads all `total` of them, each time anew.
         few: how many may be held at a time.
     """
-    width = 8 * next(scores()).element_size()
+    dtype = next(scores()).dtype
+    width = 8 * dtype.itemsize
     # The first digit has the sign: it counts from the most negative one.
     shift, low, left = width, -(2 ** (DIGIT - 1)), total
     while left > few and shift:
@@ -135,11 +136,12 @@ def _threshold(
     prefix = low >> DIGIT  # the threshold's digits so far, which `left` scores share
     if shift == 0:
         return _score(prefix, width), count
-    if shift < width:
-        parts = [_select(piece, _keys(piece) >> shift == prefix) for piece in scores()]
-    else:
-        parts = list(scores())
-    rest = torch.cat(parts).numpy()
+    rest, end = torch.empty(left, dtype=dtype).numpy(), 0  # many small parts would litter the heap
+    for piece in scores():
+        if shift < width:
+            piece = _select(piece, _keys(piece) >> shift == prefix)
+        rest[end : end + len(piece)] = piece.numpy()
+        end += len(piece)
     rest.partition(len(rest) - count)
     threshold = rest[len(rest) - count]
     return float(threshold), count - int((rest[len(rest) - count :] > threshold).sum())
