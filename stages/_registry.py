@@ -30,9 +30,11 @@ def register(stage: Stage, folder: Path) -> None:
     if found:
         number = found[0].version
     else:
-        inputs = Predictor.load(folder).inputs
+        # The units of a gradient depend on the weights.
+        columns = ["weight", "gradient"][: 1 + ("gradient" in Predictor.load(folder).inputs)]
         rng = np.random.default_rng(0)
-        example = pandas.DataFrame({n: rng.normal(size=5).astype("float32") for n in inputs})
+        example = pandas.DataFrame({n: rng.normal(size=5).astype("float32") for n in columns})
+        example["layer"] = ["fc1.weight"] * 3 + ["fc2.weight"] * 2
         with mlflow.start_run(run_id=stage.run.id):
             model = mlflow.pyfunc.log_model(
                 name=MODEL,
@@ -40,7 +42,12 @@ def register(stage: Stage, folder: Path) -> None:
                 code_paths=["pipeline", "models"],
                 artifacts={"predictor": str(folder)},
                 signature=ModelSignature(
-                    inputs=Schema([ColSpec(DataType.float, name) for name in inputs]),
+                    inputs=Schema(
+                        [
+                            *[ColSpec(DataType.float, name) for name in columns],
+                            ColSpec(DataType.string, "layer", required=False),
+                        ]
+                    ),
                     outputs=Schema([ColSpec(DataType.float, "score")]),
                 ),
                 input_example=example,
