@@ -268,28 +268,31 @@ def mlflow_env(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def predicted(workspace: Workspace, **columns: list[float]) -> list[float]:
+def predicted(workspace: Workspace, weight, gradient, layer=None) -> list[float]:
+    """Scores of columns in which layer comes after layer."""
     import torch
 
     from pipeline.predictor import Predictor
 
     predictor = Predictor.load(workspace.folder / "data/predictor")
-    return predictor.predict(
-        {name: torch.tensor(column) for name, column in columns.items()}
-    ).tolist()
+    values = {"weight": torch.tensor(weight), "gradient": torch.tensor(gradient)}
+    sizes = [layer.count(name) for name in dict.fromkeys(layer)] if layer else None
+    return predictor.predict(values, sizes).tolist()
 
 
 def test_registered_model_describes_its_input_and_has_an_example(finished, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_env(finished)["MLFLOW_TRACKING_URI"])
     info = mlflow.models.get_model_info("models:/autos@champion")
-    assert info.signature.inputs.input_names() == ["weight", "gradient"]
-    assert {kind.name for kind in info.signature.inputs.input_types()} == {"float"}
+    assert info.signature.inputs.input_names() == ["weight", "gradient", "layer"]
+    assert info.signature.inputs.required_input_names() == ["weight", "gradient"]
     assert info.signature.outputs.input_names() == ["score"]
     model = mlflow.pyfunc.load_model("models:/autos@champion")
     example = model.input_example
-    assert list(example.columns) == ["weight", "gradient"] and len(example) == 5
+    assert list(example.columns) == ["weight", "gradient", "layer"] and len(example) == 5
     expected = predicted(finished, **{name: example[name].tolist() for name in example})
     assert model.predict(example)["score"].tolist() == pytest.approx(expected, abs=1e-6)
+    mixed = model.predict(example.iloc[[3, 0, 4, 1, 2]])["score"].tolist()
+    assert mixed == pytest.approx([expected[i] for i in (3, 0, 4, 1, 2)], abs=1e-6)
     with pytest.raises(mlflow.MlflowException, match=r"missing inputs \['gradient'\]"):
         model.predict(example[["weight"]])
 

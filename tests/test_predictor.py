@@ -103,7 +103,7 @@ def test_as_a_criterion_it_scores_the_weights_and_mean_gradients_of_all_layers(c
         "weight": torch.cat([weight.detach().flatten() for weight in weights.values()]),
         "gradient": torch.cat([gradient[name].flatten() for name in weights]),
     }
-    expected = predictor.predict(flat)
+    expected = predictor.predict(flat, [weight.numel() for weight in weights.values()])
     assert {name: score.shape for name, score in scores.items()} == {
         name: weight.shape for name, weight in weights.items()
     }
@@ -125,34 +125,68 @@ def test_with_weights_alone_it_reads_no_images(mlp):
     assert scores["fc1.weight"].shape == (12, 64)
 
 
-def test_with_gradients_alone_it_is_blind_to_the_weights(mlp, batches):
+def test_with_gradients_alone_it_sees_of_the_weights_only_their_layers_size(mlp, batches):
     predictor = untrained(["gradient"])
     flat = values()
-    torch.testing.assert_close(
-        predictor.predict(flat), predictor.predict({"gradient": flat["gradient"]})
-    )
-    gradient = mean_gradient(mlp, batches)
-    expected = predictor.predict({"gradient": torch.cat([g.flatten() for g in gradient.values()])})
+    flipped = {**flat, "weight": -flat["weight"].flip(0)}
+    torch.testing.assert_close(predictor.predict(flipped), predictor.predict(flat))
+    gradient, weights = mean_gradient(mlp, batches), prunable(mlp)
+    units = [gradient[name] * w.square().mean().sqrt() for name, w in weights.items()]
+    x = torch.cat([unit.detach().flatten() for unit in units])
+    expected = predictor.table([x], [float(x.square().mean().sqrt())])
     scores = predictor.survival(mlp, context(batches))
-    assert torch.equal(torch.cat([score.flatten() for score in scores.values()]), expected)
+    found = torch.cat([score.flatten() for score in scores.values()])
+    torch.testing.assert_close(found, expected)
+
+
+def test_scaling_a_layer_up_and_its_gradients_down_changes_nothing():
+    flat, sizes = values(), [50, 120, 30]
+    factor = torch.tensor([1e-3, 1.0, 40.0]).repeat_interleave(torch.tensor(sizes))
+    scaled = {"weight": flat["weight"] * factor, "gradient": flat["gradient"] / factor}
+    x = features(BOTH, flat, sizes)
+    torch.testing.assert_close(features(BOTH, scaled, sizes), x)
+    assert not torch.allclose(features(BOTH, scaled), features(BOTH, flat))
+    predictor = untrained()
+    torch.testing.assert_close(predictor.predict(scaled, sizes), predictor.predict(flat, sizes))
+
+
+def test_the_units_of_a_layer_and_of_the_network():
+    flat = {
+        "weight": torch.tensor([3.0, -3.0, 0.5, 0.5]),
+        "gradient": torch.tensor([1.0, 1.0, 2.0, -4.0]),
+    }
+    # Products with the layer's size, 3 and 0.5, are 3, 3, 1 and -2.
+    whole = ((9 + 9 + 1 + 4) / 4) ** 0.5
+    expected = torch.tensor([[1.0, 3.0], [-1.0, 3.0], [1.0, 1.0], [1.0, -2.0]])
+    expected[:, 1] /= whole
+    torch.testing.assert_close(features(BOTH, flat, [2, 2]), expected)
+
+
+def test_a_layer_that_starts_at_zero_has_zero_inputs():
+    flat = {"weight": torch.tensor([1.0, 1.0, 0.0, 0.0]), "gradient": torch.ones(4)}
+    x = features(BOTH, flat, [2, 2])
+    assert x.isfinite().all() and x[2:].abs().max() < 1e-20 and x[:2, 0].tolist() == [1, 1]
+    assert untrained().predict(flat, [2, 2]).isfinite().all()
 
 
 @pytest.mark.parametrize(
-    ("parts", "expected"),
+    ("listed", "expected"),
     [
-        ([[3.0], [4.0, 0.0, 0.0]], 2.5),
-        ([[1e-25, 1e-25]], 1e-25),
-        ([[6e4, 6e4]], 6e4),
-        ([[0.0]], 1e-30),
-        ([[]], 1e-30),
+        ([3.0, 4.0, 0.0, 0.0], 2.5),
+        ([1e-25, 1e-25], 1e-25),
+        ([6e4, 6e4], 6e4),
+        ([0.0], 1e-30),
+        ([], 1e-30),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_the_root_mean_square_is_over_all_parts_and_never_zero(parts, expected, dtype):
-    tensors = [torch.tensor(part, dtype=dtype) for part in parts]
+def test_the_root_mean_square_is_over_all_pieces_and_never_zero(
+    listed, expected, dtype, monkeypatch
+):
+    monkeypatch.setattr("pipeline.predictor.PIECE", 3)
     if dtype == torch.float16 and expected == 1e-25:
         expected = 1e-30  # which half precision cannot tell from zero
-    assert root_mean_square(tensors) == pytest.approx(expected, rel=1e-3)
+    assert root_mean_square(torch.tensor(listed, dtype=dtype)) == pytest.approx(expected, rel=1e-3)
 
 
 # --- the table in place of the network ---
@@ -197,8 +231,9 @@ def test_table_and_network_keep_the_same_weights(kind, predictors, wide, batches
         "gradient": torch.cat([gradient[name].flatten() for name in weights]),
     }
     assert len(flat["weight"]) == 92_360
-    scored = predictor.score(features(BOTH, flat))
-    predicted = predictor.predict(flat)
+    sizes = [weight.numel() for weight in weights.values()]
+    scored = predictor.score(features(BOTH, flat, sizes))
+    predicted = predictor.predict(flat, sizes)
     assert (predicted - scored).abs().max() < 0.02 * (scored.max() - scored.min())
     survival = predictor.survival(wide, context(batches))
     assert torch.equal(torch.cat([survival[name].flatten() for name in weights]), predicted)
@@ -230,7 +265,7 @@ def test_the_description_gains_how_far_the_table_is_from_the_network():
     assert about == {"backbone": "mlp", "inputs": BOTH}
     assert not predictor.network.training
     figures = predictor.about["table"]
-    assert figures["nodes"] == 513
+    assert figures["nodes"] == 1025
     assert 0 < figures["mean_error"] < 1e-4 < figures["largest_error"] < 0.1
 
 
@@ -260,7 +295,7 @@ def test_a_saved_predictor_gives_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 1}, "AutoS predictor of version 1, but this code reads version 2"),
+        ({"version": 1}, "AutoS predictor of version 1, but this code reads version 3"),
         ({"kind": "mask"}, "is not a AutoS predictor but mask"),
     ],
 )
@@ -278,9 +313,9 @@ def test_a_predictor_without_a_table_is_refused_by_its_version(tmp_path, monkeyp
     Predictor.load(tmp_path)
     monkeypatch.undo()
     file = tmp_path / "predictor.json"
-    for version in (1, 2):  # the description may say what it likes
+    for version in (1, 3):  # the description may say what it likes
         file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
-        with pytest.raises(UserError, match="of version 1, but this code reads version 2"):
+        with pytest.raises(UserError, match="of version 1, but this code reads version 3"):
             Predictor.load(tmp_path)
 
 
@@ -320,7 +355,9 @@ def network(rule, n=3000, rounds=10, seed=0):
     rank = np.argsort(np.argsort(-rule(weight / 0.1, gradient / 1e-3)))  # 0 lives longest
     densities = linear(0.05, rounds)
     survival = sum((rank < round(density * n)).astype(np.uint16) for density in densities)
-    return Survival(weight, gradient, survival, {"densities": densities, "source": {"seed": seed}})
+    layers = [{"name": "only.weight", "offset": 0, "shape": [n]}]
+    about = {"densities": densities, "source": {"seed": seed}, "layers": layers}
+    return Survival(weight, gradient, survival, about)
 
 
 def large_weight_small_gradient(weight, gradient):
@@ -452,6 +489,23 @@ def test_the_map_has_weights_along_its_rows_and_gradients_down_its_columns(tmp_p
     zero, two = np.abs(axis).argmin(), np.abs(axis - 2).argmin()
     # Large weight and no gradient lives; large gradient and no weight goes first.
     assert scores[zero, two] > 0.7 and scores[two, zero] < 0.3
+
+
+def test_the_layers_of_a_source_are_scaled_one_by_one(tmp_path):
+    source = network(large_weight_small_gradient, n=400)
+    source.about["layers"] = [{"shape": [10, 30]}, {"shape": [100]}]
+    factor = np.repeat(np.float32([1, 64]), [300, 100])
+    scaled = Survival(
+        source.weight * factor, source.gradient / factor, source.survival, source.about
+    )
+    one, two = (
+        train(tmp_path / name, {"a": net}, epochs=2)
+        for name, net in (("plain", source), ("scaled", scaled))
+    )
+    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
+    assert (
+        one.about["report"]["networks"]["a"]["mse"] == two.about["report"]["networks"]["a"]["mse"]
+    )
 
 
 def test_an_unknown_source_is_refused_with_the_nearest_name(tmp_path):

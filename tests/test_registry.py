@@ -65,9 +65,10 @@ def test_a_predictor_is_one_version_and_the_champion_is_the_last_that_was_traine
     assert client.get_model_version_by_alias("autos", "champion").version == 1
 
 
-def test_only_the_predictors_own_inputs_are_asked_for(here):
+def test_weights_are_asked_for_also_where_gradients_are_the_only_input(here):
     info = mlflow.models.get_model_info("models:/autos@champion")
-    assert info.signature.inputs.input_names() == ["gradient"]
+    assert info.signature.inputs.input_names() == ["weight", "gradient", "layer"]
+    assert info.signature.inputs.required_input_names() == ["weight", "gradient"]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_only_the_predictors_own_inputs_are_asked_for(here):
 def test_it_loads_by_alias_and_version_where_the_store_is(here, uri, name):
     loaded, saved = Predictor.load(uri), Predictor.load(here / name)
     assert loaded.about == saved.about
-    gradient = {"gradient": torch.randn(100)}
-    assert torch.equal(loaded.predict(gradient), saved.predict(gradient))
+    values = {"weight": torch.randn(100), "gradient": torch.randn(100)}
+    assert torch.equal(loaded.predict(values), saved.predict(values))
 
 
 def test_it_loads_from_elsewhere_with_the_address_of_the_store(here, tmp_path, monkeypatch):
