@@ -46,7 +46,7 @@ def triples() -> Survival:
     inputs, labels = noisy(TRIPLES, seed=0)
     densities = linear(0.05, ROUNDS)
     rounds = (labels * ROUNDS).round().numpy().astype(np.uint16)
-    about = {"densities": densities, "source": {}}
+    about = {"densities": densities, "source": {}, "layers": [{"shape": [TRIPLES]}]}
     return Survival(0.1 * inputs[:, 0].numpy(), 1e-3 * inputs[:, 1].numpy(), rounds, about)
 
 

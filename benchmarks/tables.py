@@ -29,7 +29,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet18": lambda: learned("resnet18", steps=60, batch_size=32),
     "vgg19": lambda: learned_vgg19(samples=256, steps=200),
 }
-FINEST = {"mlp": None, "resnet18": 129, "vgg19": 65}
+FINEST = {"mlp": None, "resnet18": 257, "vgg19": 65}
 WIDTHS = {
     "mlp": {"lenet_5": 1.0, "resnet_20": 1.0, "vgg_16": 0.1},
     "resnet18": {"lenet_5": 0.2, "resnet_20": 0.1, "vgg_16": 0.015},
@@ -75,8 +75,9 @@ def compare(network: nn.Module, table: Table, architecture: str, width: float) -
         "weight": torch.cat([weight.flatten() for weight in weights.values()]),
         "gradient": torch.cat([gradients[name].flatten() for name in weights]),
     }
-    exact = evaluate(network, features(["weight", "gradient"], flat))
-    parts = exact.split([weight.numel() for weight in weights.values()])
+    sizes = [weight.numel() for weight in weights.values()]
+    exact = evaluate(network, features(["weight", "gradient"], flat, sizes))
+    parts = exact.split(sizes)
     uncompiled = {
         name: part.view(weight.shape)
         for (name, weight), part in zip(weights.items(), parts, strict=True)

@@ -90,16 +90,24 @@ class Mask:
         """Names of the weights of which nothing is kept: through them no signal passes."""
         return [name for name, keep in self.keep.items() if not keep.any()]
 
-    def check(self, model: nn.Module) -> None:
-        """Raises UserError: the model's prunable weights differ in name or shape."""
-        want = {name: tuple(w.shape) for name, w in prunable(model).items()}
-        have = {name: tuple(keep.shape) for name, keep in self.keep.items()}
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        if isinstance(self.keep, Bits):  # need not be unpacked for this
+            return {name: tuple(shape) for name, shape in self.keep.shapes.items()}
+        return {name: tuple(keep.shape) for name, keep in self.keep.items()}
+
+    def check(self, model: nn.Module) -> dict[str, Tensor]:
+        """The model's prunable weights. Raises UserError: they differ in name or shape."""
+        weights = prunable(model)
+        want = {name: tuple(weight.shape) for name, weight in weights.items()}
+        have = self.shapes
         if want != have:
             name = next(n for n in {**want, **have} if want.get(n) != have.get(n))
             raise UserError(
                 f"mask does not fit the model: {name} is {have.get(name, 'absent')} in the mask "
                 f"and {want.get(name, 'absent')} in the model"
             )
+        return weights
 
     @torch.no_grad()
     def apply_(self, model: nn.Module) -> None:
@@ -108,8 +116,7 @@ class Mask:
         Raises:
             UserError: the mask does not fit the model.
         """
-        self.check(model)
-        weights = prunable(model)
+        weights = self.check(model)
         for name, keep in self.keep.items():
             # A product of the bits: NaN and infinity times 0 are NaN, and filling is slow.
             bits = weights[name].view(INTEGERS[weights[name].element_size()])
@@ -124,9 +131,8 @@ class Mask:
         Raises:
             UserError: the mask does not fit the model.
         """
-        self.check(model)
         inner = unwrap(model)
-        for name, weight in prunable(model).items():
+        for name, weight in self.check(model).items():
             masked = Masked(self.keep[name].to(weight.device))
             for module, attribute in list(places(inner, weight)):
                 parametrize.register_parametrization(module, attribute, masked)
@@ -137,9 +143,8 @@ class Mask:
         Raises:
             UserError: the mask does not fit the model.
         """
-        self.check(model)
         inner = unwrap(model)
-        for name, weight in prunable(model).items():
+        for name, weight in self.check(model).items():
             for module, attribute in list(places(inner, weight)):
                 keep = self.keep[name].to(weight.device)
                 torch_prune.custom_from_mask(module, attribute, keep)
