@@ -15,7 +15,7 @@ from pipeline.pruning import prune
 DENSITY = 0.05
 BATCH, BATCHES = 32, 2
 TARGETS = {"snip": 1.0, "grasp": 1.0, "synflow": 2.0}
-REPEATS = {"snip": 5, "grasp": 5, "synflow": 1}  # SynFlow repeats itself: it has 100 rounds
+REPEATS = {"snip": 15, "grasp": 7, "synflow": 1}  # SynFlow repeats itself: it has 100 rounds
 ARCHITECTURE_NAMES = ("resnet_18", "vgg_16")
 
 
