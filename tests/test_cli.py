@@ -456,7 +456,9 @@ def test_a_library_that_is_absent_is_named(folder, name):
 
 def test_ctrl_c_ends_in_one_line(folder):
     (folder / "slow.py").write_text(
-        "import os, signal\ndef network(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs of a shell ignore it\n"
+        "def network(): os.kill(os.getpid(), signal.SIGINT)\n"
     )
     done = command(*arguments(model="slow:network"), cwd=folder)
     assert done.returncode == 2
