@@ -43,7 +43,7 @@ lint: setup
 	mypy
 	lint-imports
 
-# Speed and memory against targets, a quarter of an hour; NAMES=scoring for one alone.
+# Speed and memory against targets, half an hour; NAMES=scoring for one alone.
 bench: setup
 	python -m benchmarks $(NAMES)
 
