@@ -24,7 +24,11 @@ def executed():
             cell.outputs = []
     resources = {"metadata": {"path": str(DOCS)}}
     return NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources=resources
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        resources=resources,
+        coalesce_streams=True,  # on a busy machine prints arrive one by one
     ).execute()
 
 
