@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.cost import count
 from pipeline.errors import UserError
 
 Batch = Any
@@ -92,6 +93,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
     Raises:
         UserError: it fails.
     """
+    count(forward=size(batch))
     try:
         if isinstance(batch, Mapping):
             takes_labels = LABELS in inspect.signature(model.forward).parameters

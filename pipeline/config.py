@@ -68,10 +68,22 @@ class Config(BaseModel, extra="forbid", frozen=True):
             raise UserError(f"{PARAMS}: not valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict) or section not in content:
             raise UserError(f"{PARAMS}: section {section!r} is missing")
+        return cls.validated(content[section], f"{PARAMS}: {section}")
+
+    @classmethod
+    def validated(cls, content: Any, where: str) -> Self:
+        """Settings from plain values.
+
+        Args:
+            where: they stand, for the error message.
+
+        Raises:
+            UserError: a value is not valid.
+        """
         try:
-            return cls.model_validate(content[section])
+            return cls.model_validate(content)
         except ValidationError as error:
-            raise UserError(f"{PARAMS}: {_first_problem(section, error)}") from None
+            raise UserError(_first_problem(where, error)) from None
 
 
 def _first_problem(section: str, error: ValidationError) -> str:

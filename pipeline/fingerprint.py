@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PROJECT = ("pipeline", "models")
-REGISTRIES = ("models", "pipeline.criteria", "pipeline.datasets")
+REGISTRIES = ("models", "pipeline.criteria", "pipeline.datasets", "pipeline.methods")
 """Packages that only name their modules: what a result uses of them is given to `code`."""
 
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batches import Batch, Batches, Loss, cross_entropy, one_line, run, size
+from pipeline.cost import count
 from pipeline.errors import UserError
 from pipeline.prunable import prunable
 
@@ -43,16 +44,17 @@ def gradient_of(
     sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     samples = 0
     for index, batch in enumerate(batches):
-        count = size(batch)
+        n = size(batch)
+        count(backward=n)
         value = checked(mean_loss(batch), index)
         try:
-            parts = torch.autograd.grad(value * count, list(weights.values()), allow_unused=True)
+            parts = torch.autograd.grad(value * n, list(weights.values()), allow_unused=True)
         except RuntimeError as error:
             raise UserError(f"the loss has no gradient: {one_line(error)}") from error
         for total, part in zip(sums.values(), parts, strict=True):
             if part is not None:
                 total += part
-        samples += count
+        samples += n
     for name, total in sums.items():
         if not finite(total.div_(samples)):
             raise UserError(f"the gradient of {name} is NaN or infinite on the scoring batches")

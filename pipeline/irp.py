@@ -19,10 +19,11 @@ from models import ARCHITECTURES
 from pipeline.compute import Hardware
 from pipeline.config import Config, one_of
 from pipeline.criteria import CRITERIA
-from pipeline.criterion import Batches, Context, Criterion
+from pipeline.criterion import Criterion
 from pipeline.gradients import mean_gradient
 from pipeline.images import ImageSet, ScoringConfig
 from pipeline.masks import Mask
+from pipeline.method import Batches, Context
 from pipeline.networks import NetworkConfig
 from pipeline.prunable import prunable
 from pipeline.recipes import TrainConfig

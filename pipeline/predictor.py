@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from models.autos import BACKBONES
-from pipeline.criterion import Context, Criterion
+from pipeline.criterion import Criterion
 from pipeline.errors import UserError
 from pipeline.files import CURE, check_kind, file_digest, read_json, write_json
 from pipeline.gradients import mean_gradient
+from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.selection import PIECE, Scores, StreamedScores
 from pipeline.table import Table

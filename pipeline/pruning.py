@@ -1,24 +1,25 @@
-"""From a criterion to a mask: score a copy of the model, keep the best, in one round or several."""
+"""The one way to a mask: any model, any method, exactly the density that is asked for."""
 
-import contextlib
-import copy
-import random
 import warnings
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.batches import Batches, Loss, Prepared, cross_entropy, one_line
-from pipeline.criterion import Context, Criterion
+from pipeline.batches import Batches, Loss, cross_entropy
+from pipeline.budget import Budget
+from pipeline.compute import Hardware
+from pipeline.cost import counting
+from pipeline.criterion import Criterion
 from pipeline.errors import UserError
 from pipeline.gradients import finite
 from pipeline.masks import Mask
-from pipeline.prunable import named_modules, prunable, unwrap
-from pipeline.schedules import exponential
-from pipeline.selection import keep_top
+from pipeline.method import Context, Found, Method
+from pipeline.prunable import prunable, unwrap
+from pipeline.recipes import TrainConfig
+from pipeline.working_copy import named_tensors, random_state
 
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -35,71 +36,115 @@ class EmptyLayerWarning(UserWarning):
 
 
 def prune(
+    model: nn.Module, method: Method | HasCriterion, batches: Batches, **options: Any
+) -> Mask:
+    """The mask that `find` finds, with the same arguments.
+
+    Raises, warns: as `find`.
+    """
+    found = _find(model, method, batches, **options)
+    _warn(found.mask)
+    return found.mask
+
+
+def find(
     model: nn.Module,
-    criterion: Criterion | HasCriterion,
+    method: Method | HasCriterion,
     batches: Batches,
     *,
     density: float,
     seed: int = 0,
     loss: Loss = cross_entropy,
-) -> Mask:
-    """Find the weights of `model` that `criterion` would keep.
+    settings: Mapping[str, Any] | None = None,
+    recipe: TrainConfig | None = None,
+    hardware: Hardware | None = None,
+) -> Found:
+    """Find the weights of `model` that `method` would keep, and where to train on from.
 
-    The model is left untouched to the last bit, and so is the random state: scores are taken on
-    a copy, in single precision unless all weights are in double or the criterion asks for it. The
-    model may be on any device, compiled or wrapped. In which of train and eval mode it is scored
-    is up to the caller, unless the criterion says otherwise.
+    The model is left untouched to the last bit, and so is the random state: scores are taken and
+    networks trained on a copy, in single precision unless all weights are in double or the method
+    asks for it. The model may be on any device, compiled or wrapped. In which of train and eval
+    mode it is scored is up to the caller, unless the method says otherwise.
 
     Args:
         model: any network with linear or convolution layers.
-        criterion: a `Predictor`, an entry of `CRITERIA`, or your own.
+        method: a `Predictor`, an entry of `METHODS`, or your own.
         batches: (inputs [n, ...], labels [n]) pairs, or dictionaries of the model's arguments
-            and "labels"; a list or a loader.
+            and "labels"; a list or a loader. A few to score on; for a method that trains, all of
+            them, read once an epoch.
         density: fraction of the prunable weights to keep, in (0, 1].
         seed: of whatever is drawn at random, dropout and a loader's order included.
         loss: of the model's output and a batch, the mean over its samples. Cross-entropy, unless
             the model returns a loss of its own.
+        settings: hyperparameters of the method; those not named keep their defaults.
+        recipe: how a method that trains does so; batches have their size and augmentation already.
+        hardware: that it trains on.
 
     Returns:
-        A mask that keeps exactly round(density * n) of n weights; over several rounds the
-        density falls exponentially and each round keeps a subset of the one before.
+        What was found, with a mask that keeps exactly round(density * n) of n weights. Where a
+        method prunes in several rounds, each keeps a subset of the one before.
 
     Raises:
-        UserError: no weight can be kept, a weight, score or loss cannot be used, or a batch is of
-            the wrong form.
+        UserError: no weight can be kept, a weight, score or loss cannot be used, a batch is of
+            the wrong form, a setting is wrong, or a method that trains has no recipe.
 
     Warns:
         EmptyLayerWarning: names the layers of which nothing is kept.
     """
+    found = _find(
+        model,
+        method,
+        batches,
+        density=density,
+        seed=seed,
+        loss=loss,
+        settings=settings,
+        recipe=recipe,
+        hardware=hardware,
+    )
+    _warn(found.mask)
+    return found
+
+
+def _find(
+    model: nn.Module,
+    method: Method | HasCriterion,
+    batches: Batches,
+    *,
+    density: float,
+    seed: int = 0,
+    loss: Loss = cross_entropy,
+    settings: Mapping[str, Any] | None = None,
+    recipe: TrainConfig | None = None,
+    hardware: Hardware | None = None,
+) -> Found:
     if not 0 < density <= 1:
         raise UserError(f"the density is above 0 and at most 1, not {density:g}")
-    if not isinstance(criterion, Criterion):
-        criterion = criterion.criterion
+    if not isinstance(method, Method):
+        method = method.criterion
     check_prunable(model)
-    mask = Mask.dense(model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False):  # which also turns gradients on
-        scored = scoring_copy(model, double=criterion.double)
-        if criterion.batch_norm is not None:
-            scored.train(criterion.batch_norm == "train")
-        weight = next(iter(prunable(scored).values()))
-        prepared = Prepared(batches, device=weight.device, dtype=weight.dtype)
-        context = Context(prepared, density, generator, loss)
-        for index, target in enumerate(exponential(density, criterion.rounds)):
-            if index:
-                rewind_(scored, model)
-                mask.apply_(scored)
-            with random_state(seed), torch.autocast(weight.device.type, enabled=False):
-                # Within: scores may be computed only when they are read.
-                mask = keep_top(criterion.score(scored, context), target, within=mask)
-    empty = mask.empty_layers()
-    if empty:
+    context = Context(
+        batches,
+        density,
+        torch.Generator().manual_seed(seed),
+        loss,
+        method.settings.validated(settings or {}, "settings"),
+        Budget(recipe, batches, loss, seed, hardware or Hardware()) if recipe else None,
+        seed,
+    )
+    # Out of inference mode gradients are on, too.
+    with torch.inference_mode(False), random_state(seed), counting() as cost:
+        return replace(method.find(model, context), cost=cost())
+
+
+def _warn(mask: Mask) -> None:
+    """In the name of the caller's caller."""
+    if empty := mask.empty_layers():
         warnings.warn(
-            f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
+            f"density {mask.density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
             EmptyLayerWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return mask
 
 
 def check_prunable(model: nn.Module) -> None:
@@ -124,64 +169,3 @@ def check_prunable(model: nn.Module) -> None:
             f"{type(inner).__name__} has no prunable weight: no linear, convolution or attention "
             "layer"
         )
-
-
-def scoring_copy(model: nn.Module, *, double: bool) -> nn.Module:
-    """An uncompiled copy in one precision, single or double; prunable weights want a gradient.
-
-    Raises:
-        UserError: the model cannot be copied.
-    """
-    try:
-        scored = copy.deepcopy(unwrap(model))
-    except Exception as error:
-        raise UserError(f"the model cannot be copied for scoring: {one_line(error)}") from error
-    for module in list(scored.modules()):
-        for name, child in module.named_children():
-            setattr(module, name, unwrap(child))
-        if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
-            del module.forward  # compiled, and so bound to the original
-    weights = prunable(scored).values()
-    # Gradients in half precision underflow.
-    if double or all(weight.dtype == torch.float64 for weight in weights):
-        scored.double()
-    else:
-        scored.float()
-    for weight in weights:
-        weight.requires_grad_(True)
-    return scored
-
-
-@torch.no_grad()
-def rewind_(scored: nn.Module, model: nn.Module) -> None:
-    """Give a scoring copy the values of `model` again."""
-    originals = named_tensors(model)
-    for name, tensor in named_tensors(scored).items():
-        if name in originals:  # a model may make buffers as it runs
-            tensor.copy_(originals[name])
-
-
-def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, named as if nothing were wrapped."""
-    return {
-        prefix + name: tensor
-        for prefix, module in named_modules(model)
-        for name, tensor in (*module._parameters.items(), *module._buffers.items())
-        if tensor is not None
-    }
-
-
-@contextlib.contextmanager
-def random_state(seed: int) -> Iterator[None]:
-    """Seed torch, NumPy and Python, and put their states back at the end."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(arrays)

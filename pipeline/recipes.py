@@ -1,5 +1,6 @@
 """Settings of a training."""
 
+import warnings
 from typing import Annotated, Any, Literal
 
 import torch
@@ -34,8 +35,13 @@ class TrainConfig(Config):
             raise ValueError("milestones belong to schedule 'multistep'")
         return self
 
-    def optimizers(self, model: nn.Module, steps: int) -> dict[str, Any]:
-        """Optimizer and learning-rate schedule in Lightning's form; `steps` per epoch."""
+    def optimizers(self, model: nn.Module, steps: int, first_step: int = 0) -> dict[str, Any]:
+        """Optimizer and learning-rate schedule in Lightning's form.
+
+        Args:
+            steps: per epoch.
+            first_step: the schedule goes on as if that many steps were done.
+        """
         if self.optimizer == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(
                 model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True
@@ -57,4 +63,8 @@ class TrainConfig(Config):
             schedule = torch.optim.lr_scheduler.MultiStepLR(
                 optimizer, [epoch * steps for epoch in self.milestones], gamma=self.gamma
             )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch expects the optimizer to go first
+            for _ in range(first_step):
+                schedule.step()
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -17,12 +17,12 @@ from transformers.pytorch_utils import Conv1D
 from models.autos import BACKBONES
 from pipeline.allocation import erk
 from pipeline.criteria import CRITERIA
-from pipeline.criterion import Criterion
 from pipeline.gradients import mean_gradient
 from pipeline.masks import Mask
 from pipeline.predictor import Predictor
 from pipeline.prunable import prunable
 from pipeline.pruning import EmptyLayerWarning, prune
+from pipeline.schedules import exponential
 
 CLASSES, TOKENS, WIDTH = 3, 5, 8
 torch.manual_seed(0)
@@ -31,7 +31,9 @@ PREDICTOR = Predictor.compiled(
 )
 ALL = {
     **CRITERIA,
-    "synflow": replace(CRITERIA["synflow"], rounds=4),  # a hundred differ in nothing but time
+    "synflow": replace(
+        CRITERIA["synflow"], densities=lambda d, _: exponential(d, 4)
+    ),  # a hundred differ in nothing but time
     "predictor": PREDICTOR,
 }
 
@@ -596,7 +598,7 @@ def test_so_does_scoring_that_raises_in_the_middle(used, criterion):
     with pytest.raises(InterruptedError):
         prune(
             used.model,
-            Criterion(score, 3, inner.double, inner.batch_norm),
+            replace(inner, score=score),
             used.batches,
             density=0.2,
         )

@@ -244,7 +244,7 @@ AUTOS = ("pipeline.predicted_mask_cells", "models.lenet_5")
 @pytest.mark.parametrize(
     ("file", "changed"),
     [
-        ("pipeline/training.py", {IRP}),
+        ("pipeline/training.py", {IRP, MASK, AUTOS}),
         ("pipeline/criteria/snip.py", {IRP}),
         ("pipeline/criteria/grasp.py", {MASK}),
         ("pipeline/criteria/npb.py", set()),

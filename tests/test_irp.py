@@ -9,12 +9,12 @@ import torch
 
 from pipeline.compute import Hardware
 from pipeline.criteria import CRITERIA
-from pipeline.criterion import Context
 from pipeline.executor import run
 from pipeline.gradients import mean_gradient
 from pipeline.images import ScoringConfig
 from pipeline.irp import SourceConfig, next_round, units
 from pipeline.masks import Mask
+from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
 from pipeline.recipes import TrainConfig

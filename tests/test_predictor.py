@@ -10,10 +10,10 @@ from torch import nn
 
 from models.autos import BACKBONES
 from pipeline.compute import Hardware
-from pipeline.criterion import Context
 from pipeline.errors import UserError
 from pipeline.gradients import mean_gradient
 from pipeline.masks import Mask
+from pipeline.method import Context
 from pipeline.predictor import Predictor, evaluate, features, root_mean_square
 from pipeline.predictor_training import PredictorConfig, PredictorTraining, train_predictor
 from pipeline.prunable import prunable

@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from pipeline.masks import Mask
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
+from pipeline.schedules import exponential
 
 
 def test_every_round_starts_from_the_given_weights_with_the_pruned_ones_zero(mlp):
@@ -25,7 +26,7 @@ def test_every_round_starts_from_the_given_weights_with_the_pruned_ones_zero(mlp
                 parameter.fill_(7)  # a score may do what it likes with its copy
         return {name: weight.abs() for name, weight in weights.items()}
 
-    mask = prune(mlp, Criterion(score, rounds=4), [], density=0.1)
+    mask = prune(mlp, Criterion(score, densities=lambda d, _: exponential(d, 4)), [], density=0.1)
     assert len(seen) == 4
     for weights in seen:
         for name, weight in weights.items():
@@ -38,7 +39,7 @@ def test_pruned_weights_do_not_come_back_however_high_they_score(mlp):
     def score(model, context):
         return {name: -weight.detach().abs() for name, weight in prunable(model).items()}
 
-    mask = prune(mlp, Criterion(score, rounds=2), [], density=0.25)
+    mask = prune(mlp, Criterion(score, densities=lambda d, _: exponential(d, 2)), [], density=0.25)
     magnitudes = torch.cat([weight.detach().abs().flatten() for weight in prunable(mlp).values()])
     kept = torch.cat([keep.flatten() for keep in mask.keep.values()])
     # In round 2 the pruned weights score 0, more than all others.
@@ -53,7 +54,7 @@ def test_a_score_is_told_the_final_density_and_reads_the_batches_in_every_round(
         read.append(sum(len(labels) for _, labels in context.batches))
         return dict(prunable(model))
 
-    prune(mlp, Criterion(score, rounds=3), batches, density=0.2)
+    prune(mlp, Criterion(score, densities=lambda d, _: exponential(d, 3)), batches, density=0.2)
     assert densities == [0.2] * 3 and read == [15] * 3
 
 
@@ -65,7 +66,13 @@ def test_randomness_goes_on_from_round_to_round_and_repeats_with_the_seed(mlp):
             drawn.append(float(torch.rand((), generator=context.generator)))
             return dict(prunable(model))
 
-        prune(mlp, Criterion(score, rounds=3), [], density=0.2, seed=seed)
+        prune(
+            mlp,
+            Criterion(score, densities=lambda d, _: exponential(d, 3)),
+            [],
+            density=0.2,
+            seed=seed,
+        )
         return drawn
 
     assert len(set(draws(0))) == 3
@@ -161,7 +168,7 @@ def test_computed_weights_are_refused_by_name():
 def test_a_model_that_cannot_be_copied_is_refused():
     model = nn.Linear(WIDTH, 3)
     model.last = model(torch.ones(1, WIDTH))  # not a leaf
-    refused("the model cannot be copied for scoring: Only Tensors created explicitly", model)
+    refused("the model cannot be copied: Only Tensors created explicitly", model)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "grasp", "synflow", "npb"])

@@ -13,7 +13,7 @@ from models import ARCHITECTURES
 from models._init import initialize
 from pipeline.cli.user_code import explained, load
 from pipeline.errors import UserError, unknown
-from pipeline.pruning import random_state
+from pipeline.working_copy import random_state
 
 
 @dataclass(frozen=True)

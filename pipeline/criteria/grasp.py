@@ -18,9 +18,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from pipeline.batches import Batch, run
-from pipeline.criterion import Context, Criterion
+from pipeline.batches import Batch, run, size
+from pipeline.cost import count
+from pipeline.criterion import Criterion
 from pipeline.gradients import gradient_of, mean_gradient
+from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.selection import Scores
 
@@ -36,6 +38,7 @@ def score(model: nn.Module, context: Context) -> Scores:
     def along_gradient(batch: Batch) -> Tensor:
         """Its gradient is the Hessian of this batch's loss times `g`."""
         value = loss(run(model, batch), batch)
+        count(backward=size(batch))
         first = torch.autograd.grad(
             value, list(weights.values()), create_graph=True, materialize_grads=True
         )
@@ -71,4 +74,10 @@ def tempered(output: Any) -> Any:
     return output
 
 
-CRITERION = Criterion(score, batch_norm="train")
+CRITERION = Criterion(
+    score,
+    batch_norm="train",
+    paper="Wang et al., ICLR",
+    year=2020,
+    cost="2 gradients, 1 Hessian product",
+)

@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from pipeline.allocation import erk
 from pipeline.batches import ones, run
-from pipeline.criterion import Context, Criterion
+from pipeline.criterion import Criterion
+from pipeline.method import Context
 from pipeline.prunable import is_transposed, prunable, slots
 from pipeline.selection import Scores
 
@@ -102,7 +103,15 @@ def score(model: nn.Module, context: Context) -> Scores:
     return {name: masks[name] for name in weights}
 
 
-CRITERION = Criterion(score, double=True, batch_norm="eval")
+CRITERION = Criterion(
+    score,
+    double=True,
+    batch_norm="eval",
+    data="none",
+    paper="Pham et al., NeurIPS",
+    year=2023,
+    cost="1 pass of 1 sample",
+)
 
 
 def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.Generator) -> Tensor:

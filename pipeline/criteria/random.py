@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from pipeline.criterion import Context, Criterion
+from pipeline.criterion import Criterion
+from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.selection import Scores
 
@@ -15,4 +16,4 @@ def score(model: nn.Module, context: Context) -> Scores:
     }
 
 
-CRITERION = Criterion(score)
+CRITERION = Criterion(score, data="none", cost="none")

@@ -5,8 +5,9 @@ The paper divides by the sum over all weights, which does not change the order.
 
 from torch import nn
 
-from pipeline.criterion import Context, Criterion
+from pipeline.criterion import Criterion
 from pipeline.gradients import mean_gradient
+from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.selection import Scores
 
@@ -16,4 +17,4 @@ def score(model: nn.Module, context: Context) -> Scores:
     return {name: gradient[name].mul_(w.detach()).abs_() for name, w in prunable(model).items()}
 
 
-CRITERION = Criterion(score)
+CRITERION = Criterion(score, paper="Lee et al., ICLR", year=2019, cost="1 gradient")

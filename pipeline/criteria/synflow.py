@@ -1,6 +1,6 @@
 """SynFlow (Tanaka et al., NeurIPS 2020, eq. 4): w * dR/dw with R = 1' |W_L| ... |W_1| 1.
 
-Needs no data, only the shape of an input. Meant for 100 rounds with exponentially falling density
+Needs no data, only the shape of an input. Meant for many rounds with exponentially falling density
 and float64: in float32 R overflows in deep networks. Buffers stay as they are, unlike in the
 authors' code: one may be a mask of minus infinities. Behind normalisation by a sample's own
 statistics (LayerNorm, RMSNorm) R does not grow with the weights in front of it, and their scores
@@ -8,12 +8,24 @@ are small or negative: expect empty layers in transformers.
 """
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from pipeline.batches import logits, ones, run
-from pipeline.criterion import Context, Criterion
+from pipeline.config import Config
+from pipeline.cost import count
+from pipeline.criterion import Criterion
+from pipeline.method import Context
 from pipeline.prunable import prunable
+from pipeline.schedules import exponential
 from pipeline.selection import Scores
+
+
+class Settings(Config):
+    """Of SynFlow."""
+
+    rounds: int = Field(default=100, gt=0)
+    """One round empties layers at high sparsity."""
 
 
 def score(model: nn.Module, context: Context) -> Scores:
@@ -22,6 +34,7 @@ def score(model: nn.Module, context: Context) -> Scores:
         for parameter in model.parameters():
             parameter.abs_()
     flow = logits(run(model, ones(next(iter(context.batches))))).sum()
+    count(backward=1)
     gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
     with torch.no_grad():  # in place: new memory would take more time than the product
         for weight, gradient in zip(weights.values(), gradients, strict=True):
@@ -29,4 +42,14 @@ def score(model: nn.Module, context: Context) -> Scores:
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-CRITERION = Criterion(score, rounds=100, double=True, batch_norm="eval")
+CRITERION = Criterion(
+    score,
+    densities=lambda density, settings: exponential(density, settings.rounds),
+    settings=Settings,
+    double=True,
+    batch_norm="eval",
+    data="none",
+    paper="Tanaka et al., NeurIPS",
+    year=2020,
+    cost="100 passes of 1 sample",
+)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.criterion import Context
+from pipeline.method import Context
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pipeline.errors import UserError
 from pipeline.masks import Mask
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
-from pipeline.schedules import exponential
 
 BLIND = {"random", "npb"}
 """Criteria that do not look at the values of the weights."""
@@ -86,15 +85,16 @@ def test_each_round_scores_what_the_one_before_left(criterion, network, batches)
     last = prune(network, replace(criterion, score=recording), batches, density=0.1)
 
     steps = [*seen[1:], last]
-    assert len(steps) == criterion.rounds and seen[0].density == 1
-    for before, after, density in zip(seen, steps, exponential(0.1, criterion.rounds), strict=True):
+    densities = criterion.densities(0.1, criterion.settings())
+    assert seen[0].density == 1
+    for before, after, density in zip(seen, steps, densities, strict=True):
         assert after.kept == round(density * after.total)
         assert not any((after.keep[n] & ~before.keep[n]).any() for n in after.keep)
 
 
 def test_a_density_that_keeps_nothing_is_refused(criterion, mlp, batches):
     with pytest.raises(UserError, match=r"density 1e-05 keeps 0 of 804 weights"):
-        prune(mlp, replace(criterion, rounds=1), batches, density=1e-5)
+        prune(mlp, replace(criterion, densities=one_round), batches, density=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(CRITERIA) - BLIND))

@@ -1,6 +1,5 @@
 """SynFlow: the synaptic flow through each weight."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -93,7 +92,7 @@ def test_needs_neither_data_nor_signs(conv_net, batches):
 def test_a_hundred_rounds_keep_every_layer_where_one_round_empties_some(draws):
     model = linear_net(4, 60, 60, 60, 8, 3)
     hundred = prune(model, SYNFLOW, draws(2), density=0.003)
-    one = prune(model, replace(SYNFLOW, rounds=1), draws(2), density=0.003)
+    one = prune(model, SYNFLOW, draws(2), density=0.003, settings={"rounds": 1})
     assert one.kept == hundred.kept == 24
     assert len(one.empty_layers()) >= 2
     assert not hundred.empty_layers()
@@ -102,7 +101,7 @@ def test_a_hundred_rounds_keep_every_layer_where_one_round_empties_some(draws):
 def test_a_deep_wide_net_overflows_in_float32_but_not_as_pruned(context, draws):
     model = linear_net(4, *[64] * 45, 3)
     batches = draws(2)
-    mask = prune(model, replace(SYNFLOW, rounds=10), batches, density=0.05)
+    mask = prune(model, SYNFLOW, batches, density=0.05, settings={"rounds": 10})
     assert not mask.empty_layers()
     double = SYNFLOW.score(linear_net(4, *[64] * 45, 3).double(), context(batches))
     assert all(bool(score.isfinite().all()) for score in double.values())
@@ -112,7 +111,7 @@ def test_a_deep_wide_net_overflows_in_float32_but_not_as_pruned(context, draws):
 
 @pytest.mark.parametrize("density", [0.5, 0.05])
 def test_scoring_anew_after_each_round_changes_the_mask(mlp, batches, density):
-    one = prune(mlp, replace(SYNFLOW, rounds=1), batches, density=density)
+    one = prune(mlp, SYNFLOW, batches, density=density, settings={"rounds": 1})
     many = prune(mlp, SYNFLOW, batches, density=density)
     assert one.kept == many.kept
     assert any(not torch.equal(one.keep[name], many.keep[name]) for name in one.keep)
