@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.criteria import CRITERIA
+from pipeline.criterion import one_round
 from pipeline.errors import UserError
 from pipeline.masks import Mask
 from pipeline.prunable import prunable
