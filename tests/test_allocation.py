@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.allocation import erk
+from pipeline.allocation import er, erk, share, uniform
 
 shape = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple)
 networks = st.lists(shape, min_size=1, max_size=6).map(
@@ -64,3 +64,41 @@ def test_the_whole_network_and_nearly_nothing(kept):
     assert sum(counts.values()) == kept
     if kept == 2600:
         assert counts == {"a": 100, "b": 2500}
+
+
+@given(networks, st.data())
+def test_uniform_gives_every_layer_the_same_density_up_to_one_weight(shapes, data):
+    kept = data.draw(st.integers(1, size(shapes)))
+    counts = uniform(shapes, kept)
+    assert sum(counts.values()) == kept
+    for name, shape in shapes.items():
+        assert abs(counts[name] - kept * math.prod(shape) / size(shapes)) < 1 + 1e-9
+
+
+def test_er_counts_channels_and_erk_kernels_too():
+    shapes = {"conv": (20, 10, 3, 3), "fc": (10, 30)}
+    assert er(shapes, 62) == {"conv": 54, "fc": 8}  # as (20 + 10) * 9 : 40; 53.99 and 8.01
+    assert erk(shapes, 76) == {"conv": 36, "fc": 40}  # as 20 + 10 + 3 + 3 : 40
+
+
+room = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 7.0]), st.integers(0, 9)), min_size=1)
+
+
+@given(room, st.data())
+def test_share_is_exact_and_who_wishes_for_nothing_gets_only_what_nobody_else_can_take(pairs, data):
+    wishes = {str(i): wish for i, (wish, _) in enumerate(pairs)}
+    room = {str(i): places for i, (_, places) in enumerate(pairs)}
+    total = data.draw(st.integers(0, sum(room.values())))
+    counts = share(total, wishes, room)
+    assert sum(counts.values()) == total
+    assert all(0 <= counts[name] <= room[name] for name in room)
+    wishing = sum(room[name] for name in room if wishes[name])
+    idle = sum(counts[name] for name in room if not wishes[name])
+    assert idle == max(0, total - wishing)
+
+
+def test_share_by_hand():
+    room = {"a": 2, "b": 10, "c": 10}
+    # a is full with 2; b and c share the other 6 as 1 : 2.
+    assert share(8, {"a": 9.0, "b": 1.0, "c": 2.0}, room) == {"a": 2, "b": 2, "c": 4}
+    assert share(15, {"a": 0.0, "b": 1.0, "c": 0.0}, room) == {"a": 1, "b": 10, "c": 4}
