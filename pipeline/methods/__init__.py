@@ -5,7 +5,14 @@ To add one, write `pipeline/methods/x.py` with its `METHOD`, import it here and 
 
 from pipeline.criteria import CRITERIA
 from pipeline.method import Method
+from pipeline.methods import deep_r, dns, dsr, rigl, set_, snfs
 
 METHODS: dict[str, Method] = {
     **CRITERIA,
+    "dns": dns.METHOD,
+    "deep_r": deep_r.METHOD,
+    "set": set_.METHOD,
+    "dsr": dsr.METHOD,
+    "snfs": snfs.METHOD,
+    "rigl": rigl.METHOD,
 }
