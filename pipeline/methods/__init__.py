@@ -5,7 +5,18 @@ To add one, write `pipeline/methods/x.py` with its `METHOD`, import it here and 
 
 from pipeline.criteria import CRITERIA
 from pipeline.method import Method
-from pipeline.methods import deep_r, dns, dsr, rigl, set_, snfs
+from pipeline.methods import (
+    deep_r,
+    dns,
+    dsr,
+    edge_popup,
+    gem_miner,
+    jackpot,
+    rigl,
+    set_,
+    snfs,
+    supermask,
+)
 
 METHODS: dict[str, Method] = {
     **CRITERIA,
@@ -15,4 +26,8 @@ METHODS: dict[str, Method] = {
     "dsr": dsr.METHOD,
     "snfs": snfs.METHOD,
     "rigl": rigl.METHOD,
+    "supermask": supermask.METHOD,
+    "edge_popup": edge_popup.METHOD,
+    "gem_miner": gem_miner.METHOD,
+    "jackpot": jackpot.METHOD,
 }
