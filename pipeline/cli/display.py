@@ -50,6 +50,22 @@ def show_catalogue(sections: Mapping[str, Mapping[str, str]]) -> None:
     console.print("Without --criterion, `autos prune` scores with a trained predictor.")
 
 
+def show_analysis(facts: Facts) -> None:
+    """Print what one of `autos analyse` found: its rows as a table, and the summary below."""
+    console, rows = _console(), facts["rows"]
+    words = {name for name, value in rows[0].items() if isinstance(value, str)}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
+        justify: Any = "left" if name in words else "right"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_short, row.values()))
+    console.print(facts["title"])
+    console.print(table)
+    summary = facts["summary"]
+    console.print(_grid({n.replace("_", " "): _short(value) for n, value in summary.items()}))
+
+
 def layer_table(facts: Facts) -> Table:
     table = _table("layer", "shape", weights="right", kept="right", density="right")
     for layer in facts["layers"]:
@@ -149,6 +165,15 @@ def _flat(about: Facts, prefix: str = "") -> dict[str, str]:
         else:
             lines[prefix + name] = _text(value)
     return lines
+
+
+def _short(value: Any) -> str:
+    """A value in a few characters; floats with four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "-" if value is None else _text(value)
 
 
 def _text(value: Any) -> str:
