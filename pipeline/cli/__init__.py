@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.analyse import app as analyse
 from pipeline.exits import USER_ERROR, one_line
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and `--help` does without
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Prune neural networks at initialisation, by a learned criterion (AutoS) or a hand-made "
     "one.",
 )
+app.add_typer(analyse, name="analyse")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
