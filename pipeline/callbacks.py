@@ -20,6 +20,7 @@ class Loop:
         step: optimizer steps that are done, since the beginning of the schedule.
         steps: of the whole schedule.
         steps_per_epoch: batches in an epoch.
+        stop: set it to True to have this step be the last one.
     """
 
     model: nn.Module
@@ -29,6 +30,7 @@ class Loop:
     step: int
     steps: int
     steps_per_epoch: int
+    stop: bool = False
 
 
 class Callback:

@@ -14,6 +14,8 @@ from pipeline.config import Config
 from pipeline.cost import Cost
 from pipeline.errors import UserError
 from pipeline.masks import Mask
+from pipeline.prunable import prunable
+from pipeline.selection import kept_by
 from pipeline.working_copy import working_copy
 
 Kind = Literal["score", "iterative", "search", "dynamic"]
@@ -114,8 +116,13 @@ class TrainingMethod(Method):
         return self.search
 
     def find(self, model: nn.Module, context: Context) -> Found:
-        """Raises UserError: there is no budget; otherwise as the method does."""
+        """Raises UserError: there is no budget, or the density keeps no weight; otherwise as the
+        method does."""
         if context.budget is None:
             raise UserError(f"{self.function.__module__.split('.')[-1]} trains: give a recipe")
+        total = sum(weight.numel() for weight in prunable(model).values())
+        kept_by(context.density, total, total)  # or it would turn out after all the training
         copy = working_copy(model)
+        if not copy.training:  # as pre-trained networks come
+            copy.train()
         return self.search(copy, context, context.budget)

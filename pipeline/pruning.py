@@ -64,7 +64,8 @@ def find(
     The model is left untouched to the last bit, and so is the random state: scores are taken and
     networks trained on a copy, in single precision unless all weights are in double or the method
     asks for it. The model may be on any device, compiled or wrapped. In which of train and eval
-    mode it is scored is up to the caller, unless the method says otherwise.
+    mode it is scored is up to the caller, unless the method says otherwise; trained it is in train
+    mode.
 
     Args:
         model: any network with linear or convolution layers.

@@ -45,12 +45,7 @@ def keep_top(scores: Scores, density: float, within: Mask) -> Mask:
         UserError: a score is NaN, or the density keeps no weight or more than `within` has.
     """
     total, kept = within.total, within.kept
-    count = round(density * total)
-    if not 0 < count <= kept:
-        raise UserError(
-            f"density {density:g} keeps {count} of {total} weights; "
-            f"between 1 and {kept} can be kept here"
-        )
+    count = kept_by(density, total, kept)
     candidates = within.keep if isinstance(within.keep, Bits) else Bits(within.keep)
 
     def pieces() -> Iterator[tuple[str, int, Tensor, Tensor | None]]:
@@ -90,6 +85,17 @@ def keep_top(scores: Scores, density: float, within: Mask) -> Mask:
             ties -= len(first)
         mask.set_piece(name, start, top)
     return Mask(mask)
+
+
+def kept_by(density: float, total: int, most: int) -> int:
+    """How many of `total` weights a density keeps. Raises UserError: none, or above `most`."""
+    count = round(density * total)
+    if not 0 < count <= most:
+        raise UserError(
+            f"density {density:g} keeps {count} of {total} weights; "
+            f"between 1 and {most} can be kept here"
+        )
+    return count
 
 
 def _pieces(scores: Scores, name: str) -> Iterator[Tensor]:

@@ -306,6 +306,7 @@ class _Module(lightning.LightningModule):
         for callback in self.callbacks:
             callback.after_step(self.loop)
         self._zero_pruned()
+        self.trainer.should_stop = self.loop.stop
 
     def on_train_epoch_end(self) -> None:
         loss = float(self.loss_sum) / self.samples
