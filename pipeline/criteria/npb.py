@@ -4,10 +4,10 @@ Layer sizes are those of ERK. With M[i, j] the number of weights kept in the ker
 channel i to output channel j and P[i] the number of paths that reach i through the layers pruned
 so far, each layer maximises
 
-    ALPHA * nodes / (inputs + outputs) + (1 - ALPHA) * sum(P * M) / best + BETA * kernels / kept
+    alpha * nodes / (inputs + outputs) + (1 - alpha) * sum(P * M) / best + beta * kernels / kept
 
 where nodes counts the input and output channels that keep a weight, best is the largest possible
-sum(P * M), and kernels counts the non-empty M[i, j]; M is at most `MAX_PER_KERNEL` and sums to the
+sum(P * M), and kernels counts the non-empty M[i, j]; M is at most `max_per_kernel` and sums to the
 layer's budget. The authors hand this to a mixed-integer solver in chunks of columns. No solver is
 needed: the objective names outputs only through their sums, so spreading every row evenly over the
 columns, each row starting where the one before stopped, is best for both nodes and kernels
@@ -20,7 +20,7 @@ parameters 1, and normalisation is the identity. A layer that this pass does not
 of torch's attention is never called) is pruned as if every input had one path.
 
 Which of the equivalent columns and which positions inside a kernel are kept is drawn at random.
-Constants are those of the authors' scripts for CIFAR; the defaults of their command line differ.
+Default settings are those of the authors' scripts for CIFAR; their command line has others.
 """
 
 import inspect
@@ -28,16 +28,16 @@ import math
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.allocation import erk
 from pipeline.batches import ones, run
+from pipeline.config import Config
 from pipeline.criterion import Criterion
 from pipeline.method import Context
 from pipeline.prunable import is_transposed, prunable, slots
 from pipeline.selection import Scores
-
-ALPHA, BETA, MAX_PER_KERNEL = 0.01, 1.0, 9
 
 NORMS = (
     nn.modules.batchnorm._BatchNorm,
@@ -46,6 +46,17 @@ NORMS = (
     nn.LayerNorm,
     nn.RMSNorm,
 )
+
+
+class Settings(Config):
+    """Of NPB."""
+
+    alpha: float = Field(default=0.01, ge=0, le=1)
+    """Weight of the nodes against the paths."""
+    beta: float = Field(default=1.0, ge=0)
+    """Weight of the non-empty kernels."""
+    max_per_kernel: int = Field(default=9, gt=0)
+    """Weights in one kernel, unless the layer's budget needs more."""
 
 
 @torch.no_grad()
@@ -68,7 +79,7 @@ def score(model: nn.Module, context: Context) -> Scores:
             by_channel = inputs.movedim(inputs.ndim - weight.ndim + 1, 0)
             if len(by_channel) == channels:  # else the layer itself will refuse it
                 paths = by_channel.reshape(channels, -1).sum(dim=1).cpu()
-        mask = layer_mask(shape, paths, budgets[name], context.generator)
+        mask = layer_mask(shape, paths, budgets[name], context.generator, context.settings)
         masks[name] = mask.T if is_transposed(layer) else mask
         weight.copy_(masks[name])
 
@@ -105,6 +116,7 @@ def score(model: nn.Module, context: Context) -> Scores:
 
 CRITERION = Criterion(
     score,
+    settings=Settings,
     double=True,
     batch_norm="eval",
     data="none",
@@ -114,7 +126,13 @@ CRITERION = Criterion(
 )
 
 
-def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.Generator) -> Tensor:
+def layer_mask(
+    shape: torch.Size,
+    paths: Tensor,
+    budget: int,
+    generator: torch.Generator,
+    settings: Settings,
+) -> Tensor:
     """Solve one layer.
 
     Args:
@@ -129,8 +147,8 @@ def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.G
     kernel = math.prod(shape[2:])
     groups = len(paths) // depth
     columns = outputs // groups
-    # A larger budget than MAX_PER_KERNEL allows has to go somewhere: raise the limit.
-    limit = min(kernel, max(MAX_PER_KERNEL, math.ceil(budget / (outputs * depth))))
+    # A larger budget than max_per_kernel allows has to go somewhere: raise the limit.
+    limit = min(kernel, max(settings.max_per_kernel, math.ceil(budget / (outputs * depth))))
     order = torch.randperm(len(paths), generator=generator)
     sums = torch.zeros(len(paths), dtype=torch.long)
     sums[order] = row_sums(
@@ -140,6 +158,7 @@ def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.G
         budget=budget,
         nodes=len(paths) + outputs,
         depthwise=depth == 1,
+        settings=settings,
     )
     counts = torch.zeros(outputs, depth, dtype=torch.long)
     for group in range(groups):
@@ -154,7 +173,14 @@ def layer_mask(shape: torch.Size, paths: Tensor, budget: int, generator: torch.G
 
 
 def row_sums(
-    paths: Tensor, *, columns: int, limit: int, budget: int, nodes: int, depthwise: bool
+    paths: Tensor,
+    *,
+    columns: int,
+    limit: int,
+    budget: int,
+    nodes: int,
+    depthwise: bool,
+    settings: Settings,
 ) -> Tensor:
     """Weights kept per input channel: the exact maximum over all integer row sums.
 
@@ -171,10 +197,11 @@ def row_sums(
     capacity = columns * limit
     full, rest = divmod(budget, capacity)
     best = capacity * best_first[:full].sum() + (rest * best_first[full] if rest else 0)
-    per_path = (1 - ALPHA) * paths / best if best > 0 else torch.zeros_like(paths)
-    kernel = BETA / max(budget, 1) + (ALPHA / nodes if depthwise else 0)  # and its output channel
+    node = settings.alpha / nodes
+    per_path = (1 - settings.alpha) * paths / best if best > 0 else torch.zeros_like(paths)
+    kernel = settings.beta / max(budget, 1) + (node if depthwise else 0)  # and its output channel
     # Marginal gains of a row: its first weight, those that open a further kernel, the others.
-    gains = torch.cat([per_path + kernel + ALPHA / nodes, per_path + kernel, per_path])
+    gains = torch.cat([per_path + kernel + node, per_path + kernel, per_path])
     sizes = torch.tensor([1, columns - 1, capacity - columns]).repeat_interleave(rows)
     order = gains.argsort(descending=True, stable=True)
     before = sizes[order].cumsum(0) - sizes[order]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pipeline.config import Config
 from pipeline.method import Context
 
 
@@ -10,8 +11,9 @@ from pipeline.method import Context
 def context():
     """Makes the context in which a score is asked for."""
 
-    def make(batches, density=0.5, seed=0):
-        return Context(batches, density, torch.Generator().manual_seed(seed))
+    def make(batches, density=0.5, seed=0, settings=None):
+        generator = torch.Generator().manual_seed(seed)
+        return Context(batches, density, generator, settings=settings or Config())
 
     return make
 

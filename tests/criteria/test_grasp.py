@@ -10,12 +10,13 @@ from torch.nn import functional as F
 
 from models._init import initialize
 from pipeline.criteria import CRITERIA
-from pipeline.criteria.grasp import TEMPERATURE
+from pipeline.criteria.grasp import Settings
 from pipeline.masks import Mask
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 grasp = CRITERIA["grasp"].score
+SETTINGS = Settings()
 NAMES = ("0.weight", "2.weight")
 
 
@@ -52,8 +53,9 @@ def flat(values):
 def test_is_the_exact_hessian_times_gradient(model, loss, batches, context):
     w = flat(prunable(model))
     hg = hessian(loss, w) @ jacobian(loss, w)
-    assert TEMPERATURE == 200
-    torch.testing.assert_close(flat(grasp(model, context(batches))), w * hg, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        flat(grasp(model, context(batches, settings=SETTINGS))), w * hg, rtol=1e-9, atol=0
+    )
 
 
 def test_is_the_finite_difference_of_the_gradient_along_itself(model, loss, batches, context):
@@ -63,14 +65,14 @@ def test_is_the_finite_difference_of_the_gradient_along_itself(model, loss, batc
     ahead, behind = (jacobian(loss, w + sign * step * gradient) for sign in (1, -1))
     along = (ahead - behind) / (2 * step)
     torch.testing.assert_close(
-        flat(grasp(model, context(batches))), w * along, rtol=1e-4, atol=1e-14
+        flat(grasp(model, context(batches, settings=SETTINGS))), w * along, rtol=1e-4, atol=1e-14
     )
 
 
 def test_is_minus_half_the_change_of_the_gradient_norm_when_a_weight_shrinks(
     model, loss, batches, context
 ):
-    w, score = flat(prunable(model)), flat(grasp(model, context(batches)))
+    w, score = flat(prunable(model)), flat(grasp(model, context(batches, settings=SETTINGS)))
     step = 1e-4
 
     def flow(i, scale):
@@ -88,7 +90,9 @@ def test_keeps_the_smallest_s_which_leaves_more_gradient_than_the_other_end(mode
     s = -w * (hessian(loss, w) @ gradient)
     mask = flat(prune(model, CRITERIA["grasp"], batches, density=0.8).keep)
     assert set(mask.nonzero().flatten().tolist()) == set(s.argsort()[:28].tolist())
-    other = torch.zeros(35, dtype=torch.bool).index_fill(0, s.argsort()[-28:], True)
+    low = prune(model, CRITERIA["grasp"], batches, density=0.8, settings={"end": "low"})
+    other = flat(low.keep)
+    assert set(other.nonzero().flatten().tolist()) == set(s.argsort()[-28:].tolist())
 
     def flow(kept):
         return float(jacobian(loss, w * kept).norm())
@@ -96,10 +100,27 @@ def test_keeps_the_smallest_s_which_leaves_more_gradient_than_the_other_end(mode
     assert flow(mask) > float(gradient.norm()) > flow(other)
 
 
+def test_dividing_the_logits_is_dividing_the_last_layer(model, batches, context):
+    small = copy.deepcopy(model)
+    with torch.no_grad():
+        small[2].weight.div_(2)
+        small[2].bias.div_(2)
+    tempered = grasp(model, context(batches, settings=Settings(temperature=2)))
+    plain = grasp(small, context(batches, settings=Settings(temperature=1)))
+    # The Hessian and the gradient in the first layer are those of one function.
+    assert tempered["0.weight"].any()
+    assert not torch.allclose(tempered["2.weight"], plain["2.weight"])
+
+
 def test_hardsigmoid_has_a_second_derivative_here(batches, context):
     def scores(activation):
         layers = nn.Linear(4, 5), activation, nn.Linear(5, 3)
-        return flat(grasp(initialize(nn.Sequential(*layers), seed=1).double(), context(batches)))
+        return flat(
+            grasp(
+                initialize(nn.Sequential(*layers), seed=1).double(),
+                context(batches, settings=SETTINGS),
+            )
+        )
 
     class Defined(nn.Module):
         def forward(self, x):
@@ -112,7 +133,8 @@ def test_averages_the_gradient_and_the_hessian_over_all_samples(model, batches, 
     ((inputs, labels),) = batches
     parts = list(zip(inputs.split([2, 6, 1]), labels.split([2, 6, 1]), strict=True))
     torch.testing.assert_close(
-        flat(grasp(model, context(parts))), flat(grasp(model, context(batches)))
+        flat(grasp(model, context(parts, settings=SETTINGS))),
+        flat(grasp(model, context(batches, settings=SETTINGS))),
     )
 
 
@@ -120,6 +142,6 @@ def test_a_pruned_weight_scores_zero_but_negative_scores_exist(model, batches, c
     pruned = copy.deepcopy(model)
     keep = {name: torch.rand(w.shape) < 0.5 for name, w in prunable(model).items()}
     Mask(keep).apply_(pruned)
-    score = flat(grasp(pruned, context(batches)))
+    score = flat(grasp(pruned, context(batches, settings=SETTINGS)))
     assert bool((score[~flat(keep)] == 0).all())
     assert score[flat(keep)].min() < 0 < score[flat(keep)].max()

@@ -15,7 +15,7 @@ from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
 CONSTANTS = [(0.01, 1.0), (0.99, 0.001), (0.5, 0.05), (0.3, 0.0)]
-"""ALPHA and BETA."""
+"""alpha and beta."""
 
 
 def all_solutions(shape, limit):
@@ -24,7 +24,7 @@ def all_solutions(shape, limit):
     return np.array(list(entries)).reshape(-1, *shape[:2])
 
 
-def objective(matrices, paths, *, best=None):
+def objective(matrices, paths, settings, *, best=None):
     """The value of each matrix, by the formula at the top of pipeline/criteria/npb.py."""
     _, outputs, depth = matrices.shape
     groups = len(paths) // depth
@@ -39,9 +39,9 @@ def objective(matrices, paths, *, best=None):
     )
     best = weighed.max() if best is None else best
     return (
-        npb.ALPHA * (inputs_alive + outputs_alive) / (len(paths) + outputs)
-        + ((1 - npb.ALPHA) * weighed / best if best else 0)
-        + npb.BETA * kernels / kept
+        settings.alpha * (inputs_alive + outputs_alive) / (len(paths) + outputs)
+        + ((1 - settings.alpha) * weighed / best if best else 0)
+        + settings.beta * kernels / kept
     ), best
 
 
@@ -60,10 +60,8 @@ def objective(matrices, paths, *, best=None):
     ],
     ids=["linear", "3x3x2", "limit-1", "2x3x3", "4x2x2", "depthwise", "multiplier", "4-deep"],
 )
-def test_no_matrix_is_worth_more(monkeypatch, shape, groups, limit, alpha, beta):
-    monkeypatch.setattr(npb, "ALPHA", alpha)
-    monkeypatch.setattr(npb, "BETA", beta)
-    monkeypatch.setattr(npb, "MAX_PER_KERNEL", limit)
+def test_no_matrix_is_worth_more(shape, groups, limit, alpha, beta):
+    settings = npb.Settings(alpha=alpha, beta=beta, max_per_kernel=limit)
     solutions = all_solutions(shape, limit)
     sums = solutions.sum(axis=(1, 2))
     generator = torch.Generator().manual_seed(0)
@@ -71,30 +69,29 @@ def test_no_matrix_is_worth_more(monkeypatch, shape, groups, limit, alpha, beta)
         paths = torch.rand(shape[1] * groups, generator=generator, dtype=torch.float64)
         paths = paths**3 if trial % 2 else torch.round(3 * paths)  # uneven; with ties and zeros
         budget = int(torch.randint(1, sums.max() + 1, (), generator=generator))
-        mask = npb.layer_mask(torch.Size(shape), paths, budget, generator)
+        mask = npb.layer_mask(torch.Size(shape), paths, budget, generator, settings)
         assert mask.shape == shape and mask.sum() == budget
         counts = mask.flatten(2).sum(dim=2) if mask.ndim > 2 else mask
         assert counts.max() <= limit
-        values, best = objective(solutions[sums == budget], paths.numpy())
-        ours, _ = objective(counts.numpy()[None], paths.numpy(), best=best)
+        values, best = objective(solutions[sums == budget], paths.numpy(), settings)
+        ours, _ = objective(counts.numpy()[None], paths.numpy(), settings, best=best)
         assert ours[0] == pytest.approx(values.max(), abs=1e-12), (trial, budget, paths)
 
 
-def test_a_budget_beyond_the_limit_per_kernel_raises_the_limit_evenly(monkeypatch):
-    monkeypatch.setattr(npb, "MAX_PER_KERNEL", 1)
+def test_a_budget_beyond_the_limit_per_kernel_raises_the_limit_evenly():
+    settings = npb.Settings(max_per_kernel=1)
     generator = torch.Generator().manual_seed(0)
     paths = torch.tensor([5.0, 1.0], dtype=torch.float64)
-    mask = npb.layer_mask(torch.Size((3, 2, 2, 2)), paths, 14, generator)
+    mask = npb.layer_mask(torch.Size((3, 2, 2, 2)), paths, 14, generator, settings)
     counts = mask.flatten(2).sum(dim=2)
     assert counts.sum() == 14 and counts.max() == 3  # 14 weights in 6 kernels need 3 in some
     assert counts[:, 0].tolist() == [3, 3, 3]
 
 
-def test_paths_alone_fill_the_inputs_with_most_paths(monkeypatch):
-    monkeypatch.setattr(npb, "ALPHA", 0.0)
-    monkeypatch.setattr(npb, "BETA", 0.0)
+def test_paths_alone_fill_the_inputs_with_most_paths():
+    settings = npb.Settings(alpha=0, beta=0)
     paths = torch.tensor([1.0, 7.0, 3.0, 5.0], dtype=torch.float64)
-    mask = npb.layer_mask(torch.Size((6, 4)), paths, 14, torch.Generator().manual_seed(0))
+    mask = npb.layer_mask(torch.Size((6, 4)), paths, 14, torch.Generator().manual_seed(0), settings)
     assert mask.sum(dim=0).tolist() == [0, 6, 2, 6]
 
 
@@ -113,9 +110,9 @@ def seen(monkeypatch):
     """The paths that each layer was asked to solve for."""
     paths, solve = [], npb.layer_mask
 
-    def recording(shape, into, budget, generator):
+    def recording(shape, into, *rest):
         paths.append(into)
-        return solve(shape, into, budget, generator)
+        return solve(shape, into, *rest)
 
     monkeypatch.setattr(npb, "layer_mask", recording)
     return paths
@@ -153,6 +150,17 @@ def test_counts_the_paths_at_all_positions_of_a_convolution(seen):
     assert seen[0].tolist() == [9, 9]  # a channel of 3x3 ones
     per_position = mask.keep["0.weight"].flatten(1).sum(dim=1)  # no padding: all 2x2 are alike
     assert seen[1].tolist() == per_position.repeat_interleave(4).tolist()
+
+
+def test_settings_reach_the_layers(batches):
+    """Paths alone gather weights in the inputs with most paths; other terms spread them."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    spread, gathered = (
+        prune(model, CRITERIA["npb"], batches, density=0.3, settings=settings).keep["1.weight"]
+        for settings in ({}, {"alpha": 0, "beta": 0})
+    )
+    assert spread.sum() == gathered.sum()
+    assert spread.sum(dim=(0, 2, 3)).count_nonzero() > gathered.sum(dim=(0, 2, 3)).count_nonzero()
 
 
 def test_the_seed_chooses_among_equals(conv_net, batches):

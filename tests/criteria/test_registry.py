@@ -14,8 +14,12 @@ from pipeline.masks import Mask
 from pipeline.prunable import prunable
 from pipeline.pruning import prune
 
-BLIND = {"random", "npb"}
+BLIND = {"random", "npb", "uniform", "uniform_plus", "erk", "smart_ratio"}
 """Criteria that do not look at the values of the weights."""
+CALLER_CHOOSES = {"snip", "snip_it", "taylor_fo", "obd", "skeletonization"}
+"""Criteria that are scored in train or eval mode, as the model comes."""
+LEAST = {("uniform_plus", "conv_net"): 41 / 132, ("smart_ratio", "conv_net"): 7 / 132}
+"""Densities below which layers of a fixed size leave nothing for the others."""
 NETWORKS = ["mlp", "conv_net", "with_dropout"]
 
 
@@ -41,7 +45,14 @@ def masks_equal(one: Mask, two: Mask) -> bool:
 
 
 @pytest.mark.parametrize("density", [1, 0.7, 0.2, 0.03])
-def test_keeps_exactly_the_density_and_has_the_models_shapes(criterion, network, batches, density):
+def test_keeps_exactly_the_density_and_has_the_models_shapes(
+    criterion, network, batches, density, request
+):
+    names = request.node.callspec.params
+    if density < LEAST.get((names["criterion"], names["network"]), 0):
+        with pytest.raises(UserError, match=r"conv1\.weight and|fc\.weight alone keep"):
+            prune(network, criterion, batches, density=density)
+        return
     mask = prune(network, criterion, batches, density=density)
     mask.check(network)
     assert list(mask.keep) == list(prunable(network))
@@ -58,7 +69,7 @@ def test_leaves_the_model_and_global_randomness_as_they_were(criterion, network,
     flags = [module.training for module in network.modules()]
     randomness = torch.get_rng_state()
 
-    prune(network, criterion, batches, density=0.3)
+    prune(network, criterion, batches, density=0.4)
 
     assert torch.equal(torch.get_rng_state(), randomness)
     assert [module.training for module in network.modules()] == flags
@@ -71,9 +82,9 @@ def test_leaves_the_model_and_global_randomness_as_they_were(criterion, network,
 
 def test_the_same_seed_gives_the_same_mask(criterion, network, batches):
     torch.manual_seed(1)
-    one = prune(network, criterion, batches, density=0.3, seed=5)
+    one = prune(network, criterion, batches, density=0.4, seed=5)
     torch.manual_seed(2)
-    assert masks_equal(one, prune(network, criterion, batches, density=0.3, seed=5))
+    assert masks_equal(one, prune(network, criterion, batches, density=0.4, seed=5))
 
 
 def test_each_round_scores_what_the_one_before_left(criterion, network, batches):
@@ -83,10 +94,10 @@ def test_each_round_scores_what_the_one_before_left(criterion, network, batches)
         seen.append(Mask({name: weight != 0 for name, weight in prunable(model).items()}))
         return criterion.score(model, context)
 
-    last = prune(network, replace(criterion, score=recording), batches, density=0.1)
+    last = prune(network, replace(criterion, score=recording), batches, density=0.4)
 
     steps = [*seen[1:], last]
-    densities = criterion.densities(0.1, criterion.settings())
+    densities = criterion.densities(0.4, criterion.settings())
     assert seen[0].density == 1
     for before, after, density in zip(seen, steps, densities, strict=True):
         assert after.kept == round(density * after.total)
@@ -94,7 +105,7 @@ def test_each_round_scores_what_the_one_before_left(criterion, network, batches)
 
 
 def test_a_density_that_keeps_nothing_is_refused(criterion, mlp, batches):
-    with pytest.raises(UserError, match=r"density 1e-05 keeps 0 of 804 weights"):
+    with pytest.raises(UserError, match=r"density 1e-05 keeps 0 of 804 weights|allows 0 in all"):
         prune(mlp, replace(criterion, densities=one_round), batches, density=1e-5)
 
 
@@ -108,11 +119,11 @@ def test_weights_that_are_nan_are_refused_by_layer(name, mlp, batches):
 
 @pytest.mark.parametrize("name", sorted(BLIND))
 def test_a_blind_criterion_gives_the_same_mask_for_other_weights(name, conv_net, batches):
-    before = prune(conv_net, CRITERIA[name], batches, density=0.3)
+    before = prune(conv_net, CRITERIA[name], batches, density=0.4)
     with torch.no_grad():
         for parameter in conv_net.parameters():
             parameter.uniform_(-9, 9)
-    assert masks_equal(before, prune(conv_net, CRITERIA[name], batches, density=0.3))
+    assert masks_equal(before, prune(conv_net, CRITERIA[name], batches, density=0.4))
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -126,4 +137,4 @@ def test_only_criteria_that_leave_batch_statistics_to_the_caller_see_its_choice(
     train, evaluate = (
         prune(conv_net.train(flag), CRITERIA[name], batches, density=0.5) for flag in (True, False)
     )
-    assert masks_equal(train, evaluate) == (name != "snip")
+    assert masks_equal(train, evaluate) == (name not in CALLER_CHOOSES)
