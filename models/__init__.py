@@ -15,6 +15,7 @@ from functools import partial
 from torch import nn
 
 from models import (
+    imagenet,
     lenet_5,
     lenet_300_100,
     mobilenet_v2,
@@ -36,4 +37,6 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "vgg_19": partial(vgg.build, depth=19),
     "wide_resnet_28_2": partial(wide_resnet.build, depth=28, widen=2),
     "mobilenet_v2": mobilenet_v2.build,
+    "resnet_18_imagenet": partial(imagenet.build, name="resnet18"),
+    "resnet_50_imagenet": partial(imagenet.build, name="resnet50"),
 }

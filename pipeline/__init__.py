@@ -1,25 +1,29 @@
 """AutoS as a library: iterative rewind pruning, criteria, the predictor, sparse training.
 
-What most users need is here: `prune`, `Predictor`, `CRITERIA`, `Mask` and `UserError`.
+What most users need is here: `prune` and `find`, `METHODS`, `Predictor`, `Mask`, `TrainConfig` and
+`UserError`.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.criteria import CRITERIA
     from pipeline.errors import UserError
     from pipeline.masks import Mask
+    from pipeline.methods import METHODS
     from pipeline.predictor import Predictor
-    from pipeline.pruning import prune
+    from pipeline.pruning import find, prune
+    from pipeline.recipes import TrainConfig
 
-__all__ = ["CRITERIA", "Mask", "Predictor", "UserError", "prune"]
+__all__ = ["METHODS", "Mask", "Predictor", "TrainConfig", "UserError", "find", "prune"]
 
 HOMES = {
-    "CRITERIA": "criteria",
+    "METHODS": "methods",
     "Mask": "masks",
     "Predictor": "predictor",
+    "TrainConfig": "recipes",
     "UserError": "errors",
+    "find": "pruning",
     "prune": "pruning",
 }
 

@@ -19,9 +19,11 @@ from pipeline.masks import Mask
 from pipeline.networks import NetworkConfig
 from pipeline.recipes import TrainConfig
 from pipeline.stores import store_digest
+from pipeline.tensors import read_tensors
 from pipeline.units import Result, Unit
 
 DENSE = "dense"
+STATE = "weights to train from"
 
 
 class FinetuneConfig(Config):
@@ -54,12 +56,22 @@ class FinetuneConfig(Config):
                 network=network,
                 images=store,
                 mask=masks / cell["file"] if cell["file"] else None,
+                start=masks / cell["start"] if cell["start"] else None,
+                step=cell["step"],
+                trained=cell["trained"],
                 seed=cell["seed"],
                 recipe=self.recipes[target],
                 hardware=hardware,
             )
             name = f"finetune/{target}/{cell['criterion']}/{cell['density']:g}/{cell['seed']}"
-            inputs = {"images": store_digest(store), "mask": cell["sha256"]}
+            if cell["check"]:
+                name += f"/{cell['check']}"
+            inputs = {
+                "images": store_digest(store),
+                "mask": cell["sha256"],
+                "start": cell["start_sha256"] or "initialisation",
+                **network.digests(),
+            }
             units.append(
                 Unit(name, finetune, settings, inputs, (ARCHITECTURES[network.architecture],))
             )
@@ -72,6 +84,12 @@ class FinetuneCell(Config):
     network: NetworkConfig
     images: Path
     mask: Path | None
+    start: Path | None
+    """Weights to train on from; None is the initialisation."""
+    step: int
+    """Optimizer steps of the recipe that they have behind them."""
+    trained: bool
+    """There is nothing left to train."""
     seed: int
     """Of the initialisation and of the order of the images."""
     recipe: TrainConfig
@@ -79,22 +97,38 @@ class FinetuneCell(Config):
 
 
 def finetune(cell: FinetuneCell) -> Result:
-    """The trained network's state, described by its history, test accuracy and cost."""
-    from pipeline.training import accuracy, fit  # Lightning takes seconds to import
+    """The trained network's state, described by its history, cost and test accuracies."""
+    from pipeline.training import History, accuracy, fit  # Lightning takes seconds to import
 
     images = ImageSet.load(cell.images)
     model = cell.network.build(images, seed=cell.seed)
     mask = Mask.load(cell.mask)[0] if cell.mask else Mask.dense(model)
+    if cell.start:
+        model.load_state_dict(read_tensors(cell.start, kind=STATE, version=1)[0])
+    mask.apply_(model)
+    before = accuracy(model, images, images.test)
     image = images.normalize(images.test.images[:1])
     flops, dense_flops = forward_flops(model, image, mask)
     start = time.perf_counter()
-    history = fit(model, images, cell.recipe, seed=cell.seed, mask=mask, hardware=cell.hardware)
+    if cell.trained:
+        history = History([], [accuracy(model, images, images.validation)])
+    else:
+        history = fit(
+            model,
+            images,
+            cell.recipe,
+            seed=cell.seed,
+            mask=mask,
+            first_step=cell.step,
+            hardware=cell.hardware,
+        )
     about = {
         "kept": mask.kept,
         "total": mask.total,
         "flops": flops,
         "dense_flops": dense_flops,
         **asdict(history),
+        "test_accuracy_before": before,
         "test_accuracy": accuracy(model, images, images.test),
         "seconds": time.perf_counter() - start,
     }
@@ -107,10 +141,15 @@ def _dense_cells(index: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "target": target,
             "criterion": DENSE,
+            "check": None,
             "density": 1.0,
             "seed": seed,
             "file": None,
             "sha256": DENSE,
+            "start": None,
+            "start_sha256": None,
+            "step": 0,
+            "trained": False,
         }
         for target, seed in pairs
     ]

@@ -141,9 +141,9 @@ def compute_round(settings: Round) -> Result:
 
 def units(name: str, source: SourceConfig, images: Path, hardware: Hardware) -> list[Unit]:
     """The work of one source in order: its initial state, then its rounds."""
-    uses = (ARCHITECTURES[source.architecture], CRITERIA[source.criterion].score)
+    uses = (ARCHITECTURES[source.architecture], CRITERIA[source.criterion].function)
     start = InitialState(source=source, images=images, hardware=hardware)
-    inputs = {"images": store_digest(images)}
+    inputs = {"images": store_digest(images), **source.digests()}
     chain: list[Unit] = [Unit(f"irp/{name}/initial", initial_state, start, inputs, uses)]
     for index in range(1, source.rounds + 1):
         before = chain[-1]

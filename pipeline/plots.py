@@ -46,6 +46,7 @@ def accuracy(results: Results) -> Figure:
 
 def layer_densities(masks: Sequence[Mapping[str, Any]]) -> Figure:
     """Density of every layer, averaged over seeds; a row per target, a column per density."""
+    masks = [mask for mask in masks if not mask["check"]]
     targets = list(dict.fromkeys(mask["target"] for mask in masks))
     densities = sorted({mask["density"] for mask in masks}, reverse=True)
     criteria = list(dict.fromkeys(mask["criterion"] for mask in masks))

@@ -10,9 +10,14 @@ from typing import Any
 from scipy.special import stdtrit
 
 AUTOS, DENSE = "autos", "dense"
+SCORE, SEARCH = "score", "search"
+"""Kinds of methods."""
 
 Cell = Mapping[str, Any]
 """An entry of results.json."""
+
+Seeds = Mapping[int, Cell]
+"""Cells that differ in their seeds only."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +39,58 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """AutoS minus the best hand-made criterion, in test accuracy, paired by seed.
+    """One minus another, in test accuracy, paired by seed.
 
     Attributes:
-        best: the hand-made criterion with the highest validation accuracy, averaged over seeds.
+        other: what the difference is to.
         low, high: confidence interval of the mean (Student's t; NaN with one seed).
     """
 
-    best: str
+    other: str
     mean: float
     low: float
     high: float
 
+    @classmethod
+    def of(cls, ours: Seeds, other: str, theirs: Seeds, confidence: float) -> "Difference":
+        paired = [ours[seed]["test_accuracy"] - theirs[seed]["test_accuracy"] for seed in ours]
+        mean, half = fmean(paired), math.nan
+        if len(paired) > 1:
+            half = stdtrit(len(paired) - 1, (1 + confidence) / 2) * stdev(paired)
+            half /= math.sqrt(len(paired))
+        return cls(other, mean, mean - half, mean + half)
+
+    def interval(self) -> str:
+        """In percentage points."""
+        if math.isnan(self.low):
+            return "n/a"
+        return f"[{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+    def points(self) -> str:
+        """The mean in percentage points, with the interval if there is one."""
+        mean = f"{100 * self.mean:+.1f}"
+        return mean if math.isnan(self.low) else f"{mean} {self.interval()}"
+
 
 class Results:
-    """All cells of results.json, by target, criterion, density and seed."""
+    """All cells of results.json, by target, criterion, density and seed.
+
+    Attributes:
+        checks: the cells of each sanity check, which are not among `cells`.
+    """
 
     def __init__(self, cells: Iterable[Cell]) -> None:
         self.cells: dict[str, dict[str, dict[float, dict[int, Cell]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(dict))
         )
+        checks: dict[str, list[Cell]] = defaultdict(list)
         for cell in cells:
-            by_density = self.cells[cell["target"]][cell["criterion"]]
-            by_density[cell["density"]][cell["seed"]] = cell
+            if cell["check"]:
+                checks[cell["check"]].append({**cell, "check": None})
+            else:
+                by_density = self.cells[cell["target"]][cell["criterion"]]
+                by_density[cell["density"]][cell["seed"]] = cell
+        self.checks = {check: Results(those) for check, those in checks.items()}
 
     @property
     def targets(self) -> list[str]:
@@ -77,9 +111,21 @@ class Results:
         """Test accuracy after the last epoch."""
         return self.spread(target, criterion, density, "test_accuracy")
 
+    def kind(self, target: str, criterion: str) -> str:
+        """Of method: see `pipeline.method.Kind`."""
+        by_seed = next(iter(self.cells[target][criterion].values()))
+        return next(iter(by_seed.values()))["kind"]
+
     def difference(self, target: str, density: float, confidence: float) -> Difference | None:
-        """AutoS against the best of the others; None if there is no AutoS or no other."""
-        others = [name for name in self.criteria(target) if name != AUTOS]
+        """AutoS against the best hand-made score; None if there is no AutoS or no other.
+
+        The best is the one with the highest validation accuracy, averaged over seeds.
+        """
+        others = [
+            name
+            for name in self.criteria(target)
+            if name != AUTOS and self.kind(target, name) == SCORE
+        ]
         if AUTOS not in self.cells[target] or not others:
             return None
 
@@ -89,12 +135,16 @@ class Results:
 
         best = max(others, key=validation)
         ours, theirs = (self.cells[target][name][density] for name in (AUTOS, best))
-        paired = [ours[seed]["test_accuracy"] - theirs[seed]["test_accuracy"] for seed in ours]
-        mean, half = fmean(paired), math.nan
-        if len(paired) > 1:
-            half = stdtrit(len(paired) - 1, (1 + confidence) / 2) * stdev(paired)
-            half /= math.sqrt(len(paired))
-        return Difference(best, mean, mean - half, mean + half)
+        return Difference.of(ours, best, theirs, confidence)
+
+    def loss_by(
+        self, check: str, target: str, criterion: str, density: float, confidence: float
+    ) -> Difference | None:
+        """What a sanity check takes away; None if there is no such check of the criterion."""
+        theirs = self.checks[check].cells[target][criterion].get(density)
+        if not theirs:
+            return None
+        return Difference.of(self.cells[target][criterion][density], check, theirs, confidence)
 
 
 def metrics(results: Results, confidence: float) -> dict[str, Any]:
@@ -111,7 +161,7 @@ def metrics(results: Results, confidence: float) -> dict[str, Any]:
         for density in results.densities(target):
             difference = results.difference(target, density, confidence)
             if difference:
-                figures = {"best": difference.best, "mean": round(difference.mean, 6)}
+                figures = {"best": difference.other, "mean": round(difference.mean, 6)}
                 if not math.isnan(difference.low):
                     figures |= {"low": round(difference.low, 6), "high": round(difference.high, 6)}
                 found[target].setdefault("autos_minus_best", {})[f"{density:g}"] = figures
@@ -140,12 +190,75 @@ def difference_table(results: Results, target: str, confidence: float) -> list[s
     for density in results.densities(target):
         found = results.difference(target, density, confidence)
         if found:
-            interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-            if math.isnan(found.low):
-                interval = "n/a"
-            rows.append([_percent(density), found.best, f"{100 * found.mean:+.1f}", interval])
+            mean = f"{100 * found.mean:+.1f}"
+            rows.append([_percent(density), found.other, mean, found.interval()])
     head = ["density", "best hand-made", "AutoS minus best", f"{confidence:.0%} interval"]
     return _table(head, rows) if rows else []
+
+
+def sanity_table(results: Results, target: str, confidence: float) -> list[str]:
+    """Markdown: what each check takes away in percentage points, and what that tells."""
+    rows = []
+    for criterion in results.criteria(target):
+        for density in results.densities(target):
+            losses = {
+                check: results.loss_by(check, target, criterion, density, confidence)
+                for check in results.checks
+            }
+            if not any(losses.values()):
+                continue
+            cells = [loss.points() if loss else "n/a" for loss in losses.values()]
+            accuracy = results.accuracy(target, criterion, density).percent()
+            shuffled = losses.get("shuffle")
+            told = verdict(shuffled) if shuffled else "n/a"
+            rows.append([criterion, _percent(density), accuracy, *cells, told])
+    head = ["criterion", "density", "accuracy", *results.checks, "what matters"]
+    return _table(head, rows)
+
+
+def verdict(shuffled: Difference) -> str:
+    """What follows from the loss by shuffling a mask within its layers."""
+    if math.isnan(shuffled.low):
+        return "one seed cannot tell"
+    return "positions" if shuffled.low > 0 else "layer densities only"
+
+
+def before_table(results: Results, target: str) -> list[str]:
+    """Markdown: test accuracy in per cent before training, of methods that search for masks."""
+    rows = [
+        [
+            criterion,
+            *(
+                results.spread(target, criterion, d, "test_accuracy_before").percent()
+                for d in results.densities(target)
+            ),
+        ]
+        for criterion in results.criteria(target)
+        if results.kind(target, criterion) == SEARCH
+    ]
+    head = ["criterion", *map(_percent, results.densities(target))]
+    return _table(head, rows) if rows else []
+
+
+def cost_table(masks: Sequence[Cell], target: str) -> list[str]:
+    """Markdown: passes through the network that finding a mask took, averaged over its masks."""
+    costs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for mask in masks:
+        if mask["target"] == target and not mask["check"]:
+            costs[mask["criterion"]].append(mask["cost"])
+    kinds = {mask["criterion"]: mask["kind"] for mask in masks}
+    rows = [
+        [
+            criterion,
+            kinds[criterion],
+            *(f"{fmean(cost[key] for cost in each):,.0f}" for key in ("forward", "backward")),
+            f"{fmean(cost['epochs'] for cost in each):.2f}",
+            f"{fmean(cost['flops'] for cost in each):.2g}",
+        ]
+        for criterion, each in costs.items()
+    ]
+    head = ["criterion", "kind", "forward", "backward", "epochs", "operations"]
+    return _table(head, rows)
 
 
 def flops_table(results: Results, target: str) -> list[str]:
@@ -176,9 +289,9 @@ def markdown(
 ) -> str:
     """The report of a run."""
     lines = ["# Sparse networks compared", "", *accuracy_section(results, confidence)]
-    lines += ["## Cost", "", "Operations of a forward pass in per cent of the dense network's:", ""]
-    for target in results.targets:
-        lines += [f"### {target}", "", *flops_table(results, target), ""]
+    if results.checks:
+        lines += [*sanity_section(results, confidence)]
+    lines += [*cost_section(results, masks)]
     lines += ["## What the masks keep", "", "![Layer densities](layer_densities.png)", ""]
     for mask in masks:
         if empty := mask["empty_layers"]:
@@ -224,6 +337,42 @@ def accuracy_section(results: Results, confidence: float) -> list[str]:
         lines += [*accuracy_table(results, target), ""]
         if table := difference_table(results, target, confidence):
             lines += [*table, ""]
+        if table := before_table(results, target):
+            lines += ["Before training, for methods that search for masks:", "", *table, ""]
+    return lines
+
+
+def sanity_section(results: Results, confidence: float) -> list[str]:
+    """Markdown: what the checks take away from every method."""
+    lines = [
+        "## Sanity checks",
+        "",
+        "Accuracy of the method minus that of the check, in percentage points with "
+        f"{confidence:.0%} intervals, paired by seed. `shuffle` moves the kept weights to random "
+        "places of their layers, `reinitialise` permutes the weights of each layer under the mask, "
+        "`random_ticket` does both, `invert` keeps the lowest scores. If shuffling costs nothing "
+        "that the interval can tell from zero, the mask has found layer densities only.",
+        "",
+    ]
+    for target in results.targets:
+        lines += [f"### {target}", "", *sanity_table(results, target, confidence), ""]
+    return lines
+
+
+def cost_section(results: Results, masks: Sequence[Cell]) -> list[str]:
+    """Markdown: what finding a mask costs, and what a pass through the sparse network does."""
+    lines = [
+        "## Cost",
+        "",
+        "To find a mask: samples that passed forward and backward, backward passes in units of the "
+        "training set, and operations if nothing is skipped (a backward pass counts as two "
+        "forward). Then operations of a forward pass through the sparse network, in per cent of "
+        "the dense one's.",
+        "",
+    ]
+    for target in results.targets:
+        lines += [f"### {target}", "", *cost_table(masks, target), ""]
+        lines += [*flops_table(results, target), ""]
     return lines
 
 

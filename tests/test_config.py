@@ -17,7 +17,7 @@ from pipeline.compute import Compute, Hardware
 from pipeline.config import Config
 from pipeline.errors import UserError, unknown
 from pipeline.finetune_cells import FinetuneConfig
-from pipeline.mask_grid import AUTOS, PruneConfig
+from pipeline.mask_grid import AUTOS, Inputs, PruneConfig
 from pipeline.predictor_training import PredictorConfig
 from stages.__main__ import WORKERS_IMPORT
 from stages.evaluate import EvaluateConfig
@@ -299,20 +299,70 @@ def test_settings_cannot_be_changed():
 def test_a_target_without_recipe_is_named(image_store):
     config = load("finetune.recipes.resnet_20", None)
     network = {"architecture": "resnet_20", "images": image_store.stem}
-    mask = {"target": "resnet_20", "seed": 0, "criterion": "snip", "density": 0.1}
+    mask = {"target": "resnet_20", "seed": 0, "criterion": "snip", "density": 0.1, "check": None}
+    file = {"file": "x", "sha256": "y", "start": None, "start_sha256": None}
     index = {
         "targets": {"resnet_20": network},
-        "masks": [mask | {"file": "x", "sha256": "y"}],
+        "masks": [mask | file | {"step": 0, "trained": False}],
     }
     with pytest.raises(UserError, match=r"^params\.yaml: finetune\.recipes: .*'resnet_20'"):
         config.units(index, masks=Path("m"), images=image_store.parent, hardware=Hardware())
+
+
+def test_a_variant_is_a_method_with_settings_of_its_own(image_store):
+    variants = {"synflow_10": {"method": "synflow", "settings": {"rounds": 10}}}
+    config = small(image_store, variants=variants, criteria=["synflow", "synflow_10"])
+    units = [chain[0] for chain in config.chains(inputs(image_store))]
+    assert [unit.settings.settings["rounds"] for unit in units] == [100, 10]
+    assert [unit.settings.criterion for unit in units] == ["synflow", "synflow"]
+    assert [unit.name.split("/")[2] for unit in units] == ["synflow", "synflow_10"]
+    assert len({unit.key for unit in units}) == 2
+
+
+@pytest.mark.parametrize(
+    ("variant", "line"),
+    [
+        ({"method": "snipp"}, r"variants.x.method: unknown method 'snipp'; did you mean 'snip'"),
+        (
+            {"method": "synflow", "settings": {"rounds": 0}},
+            r"variants.x: settings.rounds: Input should be greater than 0, got 0",
+        ),
+        ({"method": "snip", "settings": {"rounds": 2}}, r"variants.x: settings.rounds: Extra"),
+        ({"method": "autos", "settings": {"rounds": 2}}, r"variants.x: settings.rounds: Extra"),
+    ],
+)
+def test_a_wrong_variant_is_named(variant, line):
+    with pytest.raises(UserError) as error:
+        load("prune.variants", {"x": variant})
+    assert f"prune.{line}" in str(error.value)
+
+
+def test_every_mask_has_its_checks_in_a_chain_of_its_own(image_store):
+    checks = ["shuffle", "invert", "random_ticket"]
+    config = small(image_store, criteria=["snip", "erk"], checks=checks)
+    for chain in config.chains(inputs(image_store)):
+        name = chain[0].name
+        assert [unit.name for unit in chain] == [name, *(f"{name}/{check}" for check in checks)]
+        assert chain[1].inputs["mask"] == chain[0].key
+        assert not chain[0].settings.inverted and chain[2].settings.inverted
+
+
+def small(image_store, **changes):
+    """Section prune with one target, density and seed."""
+    targets = {"net": {"architecture": "lenet_300_100", "images": image_store.stem}}
+    cells = {"targets": targets, "densities": [0.1], "seeds": [0]}
+    return PruneConfig(**{**shipped()["prune"], **cells, **changes})
+
+
+def inputs(image_store):
+    return Inputs(image_store.parent, Path("predictor"), {}, Hardware())
 
 
 def test_an_image_set_that_is_not_prepared_is_told_with_the_nearest_one(image_store):
     name, folder = image_store.stem, image_store.parent
     config = load("prune.targets", {"net": {"architecture": "lenet_5", "images": f"{name}y"}})
     with pytest.raises(UserError) as error:
-        config.units(images=folder, predictor=Path("p"), hardware=Hardware())
+        config.chains(Inputs(folder, Path("p"), {}, Hardware()))
     assert str(error.value).startswith(f"params.yaml: unknown image set '{name}y'; did you mean ")
     assert f"'{name}'" in str(error.value) and "\n" not in str(error.value)
 

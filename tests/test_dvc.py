@@ -59,6 +59,8 @@ def needed(graph: grimp.ImportGraph, stage: str) -> set[str]:
         chosen = folder_of(module)
         if stage == "irp" and module == "pipeline.criteria":
             chosen = {f"pipeline/criteria/{name}.py" for name in (*IRP_CRITERIA, "__init__")}
+        others = graph.find_modules_directly_imported_by(module)
+        todo += [other for other in others if other in REGISTRIES]  # methods name all criteria
         for file in chosen - {file_of(module)}:
             todo.append(file.removesuffix(".py").replace("/", "."))
         files |= chosen
@@ -121,7 +123,8 @@ def test_it_depends_on_its_section_and_on_the_hardware_where_it_trains(stage):
     source = (ROOT / f"stages/{stage}.py").read_text()
     assert f'.load("{stage}")' in source
     hardware = [f"compute.{name}" for name in Hardware.model_fields]
-    expected = [stage, *(hardware if "Compute.load" in source else [])]
+    recipes = ["finetune.recipes"] if stage == "prune" else []  # for methods that train
+    expected = [stage, *recipes, *(hardware if "Compute.load" in source else [])]
     assert STAGES[stage]["params"] == expected
 
 

@@ -9,11 +9,15 @@ from pipeline.report import (
     Results,
     Spread,
     accuracy_table,
+    before_table,
+    cost_table,
     difference_table,
     flops_table,
     markdown,
     metrics,
     overlap_table,
+    sanity_table,
+    verdict,
 )
 
 T_975 = {1: 12.7062047, 2: 4.3026527}
@@ -38,6 +42,8 @@ def cells(seeds=3, criteria=("random", "snip", "autos"), dense=True):
                 yield {
                     "target": "lenet",
                     "criterion": criterion,
+                    "kind": "score",
+                    "check": None,
                     "density": density,
                     "seed": seed,
                     "test_accuracy": accuracy,
@@ -51,6 +57,8 @@ def cells(seeds=3, criteria=("random", "snip", "autos"), dense=True):
             yield {
                 "target": "lenet",
                 "criterion": "dense",
+                "kind": "dense",
+                "check": None,
                 "density": 1.0,
                 "seed": seed,
                 "test_accuracy": 0.95,
@@ -59,6 +67,19 @@ def cells(seeds=3, criteria=("random", "snip", "autos"), dense=True):
                 "dense_flops": 200,
                 "total": 1234,
             }
+
+
+def mask(criterion, file="", *, check=None, kind="score", empty_layers=(), **cost):
+    cost = {"forward": 300, "backward": 100, "epochs": 0.25, "flops": 5e6, **cost}
+    return {
+        "target": "lenet",
+        "criterion": criterion,
+        "kind": kind,
+        "check": check,
+        "file": file,
+        "empty_layers": list(empty_layers),
+        "cost": cost,
+    }
 
 
 @pytest.fixture
@@ -84,7 +105,7 @@ def test_the_difference_is_paired_by_seed_with_student_s_interval(three):
     found = three.difference("lenet", 0.1, confidence=0.95)
     # Against snip: 0.02, 0.04, 0.03; mean 0.03, sample deviation 0.01.
     half = T_975[2] * 0.01 / math.sqrt(3)
-    assert found.best == "snip"
+    assert found.other == "snip"
     assert found.mean == pytest.approx(0.03)
     assert (found.low, found.high) == (pytest.approx(0.03 - half), pytest.approx(0.03 + half))
 
@@ -92,7 +113,7 @@ def test_the_difference_is_paired_by_seed_with_student_s_interval(three):
 def test_the_difference_does_not_depend_on_the_order_of_the_cells():
     forward = Results(cells()).difference("lenet", 0.1, 0.95)
     backward = Results(reversed(list(cells()))).difference("lenet", 0.1, 0.95)
-    assert backward.best == forward.best
+    assert backward.other == forward.other
     assert (backward.mean, backward.low) == pytest.approx((forward.mean, forward.low))
 
 
@@ -106,7 +127,7 @@ def test_two_seeds_and_another_confidence():
 
 def test_the_best_is_chosen_on_validation_and_not_on_test_images(three):
     assert max(TEST, key=lambda name: TEST[name][0.1][0]) == "random"
-    assert three.difference("lenet", 0.1, 0.95).best == "snip"
+    assert three.difference("lenet", 0.1, 0.95).other == "snip"
 
 
 def test_there_is_no_difference_without_autos_or_without_others():
@@ -179,8 +200,8 @@ def test_the_overlap_table_shows_every_one_of_a_few_rounds(rounds):
 
 def test_the_report_names_dense_accuracy_empty_layers_and_the_predictor_s_figures(three):
     masks = [
-        {"file": "lenet/random.safetensors", "empty_layers": []},
-        {"file": "lenet/snip.safetensors", "empty_layers": ["fc1.weight"]},
+        mask("random", "lenet/random.safetensors"),
+        mask("snip", "lenet/snip.safetensors", empty_layers=["fc1.weight"]),
     ]
     source = {
         "held_out": 1200,
@@ -198,3 +219,74 @@ def test_the_report_names_dense_accuracy_empty_layers_and_the_predictor_s_figure
     assert "autos 0.500, snip 0.250" in text
     assert "| 10 % | 40.0 | 30.0 |" in text
     assert "nan" not in markdown(Results(cells(seeds=1)), masks, {"networks": {}}, 0.95)
+
+
+def checked(loss, check="shuffle", density=0.1):
+    """The cells of snip at a density, each worse by `loss`."""
+    for cell in cells(criteria=("snip",), dense=False):
+        if cell["density"] == density:
+            lost = loss[cell["seed"]]
+            yield {**cell, "check": check, "test_accuracy": cell["test_accuracy"] - lost}
+
+
+def test_checks_are_not_among_the_results_but_compared_with_them_by_seed():
+    results = Results([*cells(), *checked([0.10, 0.12, 0.14]), *checked([0, 0, 0], "invert")])
+    assert list(results.checks) == ["shuffle", "invert"]
+    assert results.accuracy("lenet", "snip", 0.1).mean == pytest.approx(0.81)
+    lost = results.loss_by("shuffle", "lenet", "snip", 0.1, 0.95)
+    half = T_975[2] * 0.02 / math.sqrt(3)
+    assert (lost.mean, lost.low) == (pytest.approx(0.12), pytest.approx(0.12 - half))
+    assert results.loss_by("shuffle", "lenet", "snip", 0.01, 0.95) is None
+    assert results.loss_by("shuffle", "lenet", "random", 0.1, 0.95) is None
+    table = sanity_table(results, "lenet", 0.95)
+    assert table[0] == "| criterion | density | accuracy | shuffle | invert | what matters |"
+    assert (
+        "| snip | 10 % | 81.0 ± 3.6 | +12.0 [+7.0, +17.0] | +0.0 [+0.0, +0.0] | positions |"
+        in table
+    )
+    assert len(table) == 3, "criteria without checks have no line"
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ([0.10, 0.12, 0.14], "positions"),
+        ([0.1, -0.1, 0.0], "layer densities only"),
+        ([-0.10, -0.12, -0.14], "layer densities only"),
+    ],
+)
+def test_the_verdict_needs_an_interval_above_zero(losses, told):
+    results = Results([*cells(), *checked(losses)])
+    assert verdict(results.loss_by("shuffle", "lenet", "snip", 0.1, 0.95)) == told
+    one = Results([*cells(seeds=1), *list(checked(losses))[:1]])
+    assert verdict(one.loss_by("shuffle", "lenet", "snip", 0.1, 0.95)) == "one seed cannot tell"
+
+
+def test_methods_that_train_are_no_hand_made_scores():
+    trained = [
+        {**cell, "criterion": "imp", "kind": "iterative", "validation_accuracy": [1.0]}
+        for cell in cells(criteria=("random",), dense=False)
+    ]
+    results = Results([*trained, *cells()])
+    assert results.difference("lenet", 0.1, 0.95).other == "snip"
+    assert results.kind("lenet", "imp") == "iterative"
+
+
+def test_costs_are_means_over_the_masks_of_a_criterion():
+    masks = [mask("snip"), mask("snip", forward=500, epochs=0.75), mask("snip", check="invert")]
+    masks.append(mask("imp", kind="iterative", forward=2000, flops=7e9))
+    assert cost_table(masks, "lenet")[2:] == [
+        "| snip | score | 400 | 100 | 0.50 | 5e+06 |",
+        "| imp | iterative | 2,000 | 100 | 0.25 | 7e+09 |",
+    ]
+    assert len(cost_table(masks, "another")) == 2
+
+
+def test_accuracy_before_training_is_told_of_mask_search_only():
+    searched = [
+        {**cell, "criterion": "gem_miner", "kind": "search", "test_accuracy_before": 0.5}
+        for cell in cells(criteria=("random",), dense=False)
+    ]
+    assert before_table(Results(cells()), "lenet") == []
+    table = before_table(Results([*cells(), *searched]), "lenet")
+    assert table[2:] == ["| gem_miner | 50.0 ± 0.0 | 50.0 ± 0.0 |"]

@@ -20,7 +20,7 @@ RGB_16 = {"in_channels": 3, "image_size": 16}
 GREY_28 = {"in_channels": 1, "image_size": 28}
 RGB_32 = {"in_channels": 3, "image_size": 32}
 RGB_64 = {"in_channels": 3, "image_size": 64}
-FIXED_WIDTH = {"resnet_18", "resnet_50"}
+FIXED_WIDTH = {"resnet_18", "resnet_50", "resnet_18_imagenet", "resnet_50_imagenet"}
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -72,6 +72,8 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
         ("vgg_19", RGB_32, 100, (20_070_080, 20_086_692)),
         ("wide_resnet_28_2", RGB_32, 10, (1_463_984, 1_467_610)),
         ("mobilenet_v2", RGB_32, 10, (2_202_560, 2_236_682)),
+        ("resnet_18_imagenet", RGB_64, 1000, (11_678_912, 11_689_512)),
+        ("resnet_50_imagenet", RGB_64, 1000, (25_502_912, 25_557_032)),
     ],
 )
 def test_has_the_published_size(
@@ -83,6 +85,10 @@ def test_has_the_published_size(
 @pytest.mark.parametrize("images", [GREY_28, RGB_32, RGB_64], ids=["1x28", "3x32", "3x64"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_maps_images_to_logits(name: str, images: dict[str, int]) -> None:
+    if images == GREY_28 and name.endswith("imagenet"):
+        with pytest.raises(ValueError, match=r"1 channel\(s\): ImageNet's networks take 3"):
+            ARCHITECTURES[name](num_classes=7, **images)
+        return
     model = on_meta(ARCHITECTURES[name], num_classes=7, **images)
     side = images["image_size"]
     batch = torch.empty(2, images["in_channels"], side, side, device="meta")
