@@ -66,8 +66,22 @@ def prune(
     ] = None,
     criterion: Annotated[
         str | None,
+        typer.Option(metavar="NAME", help="A method of `autos list` in place of a predictor."),
+    ] = None,
+    settings: Annotated[
+        list[str],
         typer.Option(
-            metavar="NAME", help="A hand-made criterion of `autos list` in place of a predictor."
+            "--set",
+            metavar="NAME=VALUE",
+            help="A hyperparameter of the method; `autos list` has their defaults. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="How a method that trains does so: YAML with epochs, optimizer, lr, and the other "
+            "settings of a recipe in params.yaml.",
         ),
     ] = None,
     weights: Annotated[
@@ -144,6 +158,8 @@ def prune(
         out=out,
         predictor=predictor,
         criterion=criterion,
+        settings=settings,
+        recipe=recipe,
         weights=weights,
         loss=loss,
         seed=seed,

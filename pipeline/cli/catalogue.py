@@ -6,17 +6,30 @@ from typing import Any
 
 from models import ARCHITECTURES
 from pipeline.cli.data_sources import PREPARED
-from pipeline.criteria import CRITERIA
 from pipeline.datasets import DATASETS
 from pipeline.fingerprint import module_of
+from pipeline.method import Method
+from pipeline.methods import METHODS
 
 
-def catalogue() -> dict[str, dict[str, str]]:
+def catalogue() -> dict[str, dict[str, Any]]:
     return {
-        "criteria": {name: _line(entry.score) for name, entry in CRITERIA.items()},
+        "criteria": {name: _method(entry) for name, entry in METHODS.items()},
         "architectures": {name: _line(build) for name, build in ARCHITECTURES.items()},
         "image sets": {name: _line(read) for name, read in DATASETS.items()},
         "prepared": {store.stem: str(store) for store in sorted(PREPARED.glob("*.zarr"))},
+    }
+
+
+def _method(method: Method) -> dict[str, Any]:
+    return {
+        "kind": method.kind,
+        "paper": method.paper,
+        "year": method.year,
+        "data": method.data,
+        "cost": method.cost,
+        "settings": method.settings().model_dump(mode="json"),
+        "about": _line(method.function),
     }
 
 

@@ -40,14 +40,25 @@ def show(facts: Facts) -> None:
         console.print("Scored on noise, not on data: good for a first look.", style="yellow")
 
 
-def show_catalogue(sections: Mapping[str, Mapping[str, str]]) -> None:
+def show_catalogue(sections: Mapping[str, Mapping[str, Any]]) -> None:
     """Print names with a line about each, under a heading per section."""
     console = _console()
     for title, entries in sections.items():
         if entries:
             console.print(title, style="bold")
-            console.print(_grid(entries, indent=2), "")
+            methods = title == "criteria"
+            console.print(method_table(entries) if methods else _grid(entries, indent=2), "")
     console.print("Without --criterion, `autos prune` scores with a trained predictor.")
+
+
+def method_table(methods: Mapping[str, Facts]) -> Table:
+    table = _table("name", "kind", "data", "cost", "paper", "settings", "about")
+    for name, method in methods.items():
+        paper = f"{method['paper']} {method['year']}" if method["paper"] else ""
+        settings = " ".join(f"{key}={_text(value)}" for key, value in method["settings"].items())
+        facts = (method["kind"], method["data"], method["cost"])
+        table.add_row(name, *facts, paper, settings, method["about"])
+    return table
 
 
 def show_analysis(facts: Facts) -> None:

@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import yaml
 from torch import nn
 
 from models import ARCHITECTURES
@@ -16,15 +17,17 @@ from pipeline.cli.display import progress
 from pipeline.cli.inspection import MASK_SUFFIX, Facts, mask_facts
 from pipeline.cli.model_sources import build
 from pipeline.cli.noise import NAME, SMALL, image_form, noise
+from pipeline.cli.recipe_file import read_recipe
 from pipeline.cli.user_code import explained, load
 from pipeline.compute import Hardware
-from pipeline.criteria import CRITERIA
-from pipeline.criterion import Criterion
 from pipeline.errors import UserError, unknown
 from pipeline.files import file_digest
+from pipeline.method import Method
+from pipeline.methods import METHODS
 from pipeline.predictor import SHIPPED, Predictor
-from pipeline.pruning import prune
+from pipeline.pruning import find
 from pipeline.registry import download
+from pipeline.tensors import write_tensors
 
 BATCH_SIZE, NOISE_SAMPLES = 64, 8
 
@@ -39,6 +42,8 @@ class PruneCommand:
     out: Path
     predictor: str | None
     criterion: str | None
+    settings: list[str]
+    recipe: Path | None
     weights: Path | None
     loss: str | None
     seed: int
@@ -59,41 +64,62 @@ class PruneCommand:
                 f"--density {self.density:g}: must be above 0 and at most 1; 0.05 is 5 %"
             )
         check_writable(self.out)
-        criterion, named = self._criterion()
+        method, named = self._method()
+        settings = parse_settings(self.settings, method)
+        recipe = read_recipe(self.recipe) if self.recipe else None
         loss: Loss = cross_entropy if self.loss is None else load(self.loss)
         model, data = self._model_and_data()
         start = time.perf_counter()
         model.to(Hardware().device).train(self.mode == "train")
         what = f"{self.model} cannot be scored on {self.data}"
         with explained(what), progress(data.batches) as batches:
-            mask = prune(model, criterion, batches, density=self.density, seed=self.seed, loss=loss)
+            found = find(
+                model,
+                method,
+                batches,
+                density=self.density,
+                seed=self.seed,
+                loss=loss,
+                settings=settings,
+                recipe=recipe,
+            )
         seconds = round(time.perf_counter() - start, 3)
         about = {
             "model": self.model,
             **_weights(self.weights),
             "data": data.about,
             **named,
+            **({"settings": settings} if settings else {}),
+            **({"recipe": recipe.model_dump(mode="json")} if recipe else {}),
             "loss": self.loss or "cross-entropy",
             "mode": self.mode,
             "density": self.density,
             "seed": self.seed,
             "autos": version("autos"),
         }
-        mask.save(self.out, about)
-        return {"file": str(self.out), "seconds": seconds, **mask_facts(mask, about)}
+        found.mask.save(self.out, about)
+        facts = {"file": str(self.out), "seconds": seconds, **mask_facts(found.mask, about)}
+        if found.start:
+            weights = self.out.with_name(f"{self.out.stem}-weights{MASK_SUFFIX}")
+            write_tensors(weights, found.start, kind="weights", version=1, about=about)
+            facts |= {"weights_file": str(weights), "step": found.step, "trained": found.trained}
+        return facts
 
-    def _criterion(self) -> tuple[Criterion | Predictor, Facts]:
-        """The criterion, and how the mask's description names it."""
+    def _method(self) -> tuple[Method, Facts]:
+        """The method, and how the mask's description names it."""
         if self.criterion is None:
             folder, name = _predictor_folder(self.predictor)
             digest = Predictor.digest(folder)
             about = {"criterion": "autos", "predictor": {"name": name, "sha256": digest}}
-            return Predictor.load(folder), about
+            return Predictor.load(folder).criterion, about
         if self.predictor is not None:
             raise UserError("--predictor and --criterion exclude each other")
-        if self.criterion not in CRITERIA:
-            raise UserError(unknown("criterion", self.criterion, CRITERIA))
-        return CRITERIA[self.criterion], {"criterion": self.criterion}
+        if self.criterion not in METHODS:
+            raise UserError(unknown("criterion", self.criterion, METHODS))
+        method = METHODS[self.criterion]
+        if method.data == "training" and self.recipe is None:
+            raise UserError(f"--criterion {self.criterion} trains: give --recipe FILE")
+        return method, {"criterion": self.criterion}
 
     def _model_and_data(self) -> tuple[nn.Module, Data]:
         """Noise is made for the model; an architecture of `models` is made for the data."""
@@ -135,6 +161,22 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written ({folder}: {error.strerror})") from None
+
+
+def parse_settings(pairs: list[str], method: Method) -> dict[str, Any]:
+    """Hyperparameters from "NAME=VALUE" each, values as in YAML.
+
+    Raises:
+        UserError: one has another form, or the method has no such setting or not this value.
+    """
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise UserError(f"--set {pair}: must be NAME=VALUE")
+        settings[name] = yaml.safe_load(value)
+    method.settings.validated(settings, "--set")
+    return settings
 
 
 def parse_shape(shape: str | None) -> tuple[int, ...] | None:
