@@ -120,7 +120,7 @@ def ones(batch: Batch) -> Batch:
         first = tensor[:1] if tensor.ndim else tensor
         return torch.ones_like(first) if first.is_floating_point() else first
 
-    return _map(one, batch)
+    return map_tensors(one, batch)
 
 
 class Prepared:
@@ -142,7 +142,7 @@ class Prepared:
         empty = True
         for batch in self.batches:
             check(batch)
-            yield _map(self._move, batch)
+            yield map_tensors(self._move, batch)
             empty = False
         if empty:
             raise UserError("there are no batches to score on")
@@ -176,13 +176,14 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """A batch with every tensor replaced."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        return {name: _map(function, part) for name, part in value.items()}
+        return {name: map_tensors(function, part) for name, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return tuple(_map(function, part) for part in value)
+        return tuple(map_tensors(function, part) for part in value)
     return value
 
 
