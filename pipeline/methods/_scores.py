@@ -21,7 +21,6 @@ from pipeline.budget import Budget
 from pipeline.callbacks import Callback, Loop
 from pipeline.config import Config
 from pipeline.masks import Bits, Mask
-from pipeline.method import Context
 from pipeline.prunable import is_transposed, places, prunable, slots
 from pipeline.selection import Scores, keep_top
 
@@ -131,14 +130,8 @@ class Search(Callback, ABC):
         squares = [part.scores.square().sum() for part in self.scored.values()]
         return self.regularization * torch.stack(squares).sum()
 
-    def train(self, model: nn.Module, context: Context, budget: Budget) -> None:
-        """Train the scores; of the model, in place, only BatchNorm's statistics change.
-
-        Raises:
-            UserError: the density keeps no weight, or training fails.
-        """
-        # Some searches ask for this density only at their end.
-        keep_top(self.scores, context.density, within=Mask.dense(model))
+    def train(self, model: nn.Module, budget: Budget, settings: ScoreTraining) -> None:
+        """Train the scores; of the model, in place, only BatchNorm's statistics change."""
         scored = [
             (module, attribute, self.scored[name])
             for name, weight in prunable(model).items()
@@ -147,7 +140,7 @@ class Search(Callback, ABC):
         model.requires_grad_(False)
         for module, attribute, part in scored:
             parametrize.register_parametrization(module, attribute, part)
-        budget.train(model.train(), callbacks=[self], **context.settings.changes())
+        budget.train(model, callbacks=[self], **settings.changes())
         for module, attribute, _ in scored:
             parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
 

@@ -84,7 +84,7 @@ def search(model: nn.Module, context: Context, budget: Budget) -> Found:
     signed_constant_(model, context.density)
     plain_batch_norm_(model)
     popup = EdgePopup(model, context)
-    popup.train(model, context, budget)
+    popup.train(model, budget, context.settings)
     return Found(popup.mask, model.state_dict())
 
 

@@ -73,7 +73,7 @@ def search(model: nn.Module, context: Context, budget: Budget) -> Found:
     signed_constant_(model)
     plain_batch_norm_(model)
     miner = GemMiner(model, context)
-    miner.train(model, context, budget)
+    miner.train(model, budget, context.settings)
     return Found(miner.active, model.state_dict())
 
 

@@ -71,7 +71,7 @@ def magnitude_mask(model: nn.Module, density: float) -> Mask:
 
 def search(model: nn.Module, context: Context, budget: Budget) -> Found:
     jackpot = Jackpot(model, context)
-    jackpot.train(model, context, budget)
+    jackpot.train(model, budget, context.settings)
     jackpot.mask.apply_(model)
     return Found(jackpot.mask, model.state_dict(), trained=True)
 

@@ -70,7 +70,7 @@ def search(model: nn.Module, context: Context, budget: Budget) -> Found:
             for weight in prunable(model).values():
                 weight.copy_(weight.sign() * weight.std(correction=0))
     supermask = Supermask(model, context)
-    supermask.train(model, context, budget)
+    supermask.train(model, budget, context.settings)
     mask = keep_top(supermask.scores, context.density, within=Mask.dense(model))
     if context.settings.dynamic_scaling:
         weights = prunable(model)

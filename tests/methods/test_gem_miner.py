@@ -76,7 +76,7 @@ def test_without_freezing_and_penalty_about_half_is_kept(mlp, batches):
     setting = context(batches, 1.0, regularization=0)
     miner = GemMiner(mlp, setting)
     budget = Budget(RECIPE, batches, cross_entropy, 0, Hardware())
-    miner.train(mlp, setting, budget)
+    miner.train(mlp, budget, setting.settings)
     assert miner.active.kept == 804
     assert abs(int(chosen(miner).sum()) / 804 - 0.5) < 0.1
 
@@ -84,7 +84,7 @@ def test_without_freezing_and_penalty_about_half_is_kept(mlp, batches):
 def test_the_penalty_thins_the_mask_out_on_its_own(mlp, batches):
     setting = context(batches, 1.0, regularization=0.01)
     miner = GemMiner(mlp, setting)
-    miner.train(mlp, setting, Budget(RECIPE, batches, cross_entropy, 0, Hardware()))
+    miner.train(mlp, Budget(RECIPE, batches, cross_entropy, 0, Hardware()), setting.settings)
     assert int(chosen(miner).sum()) < 0.35 * 804
 
 

@@ -42,7 +42,8 @@ class Recorded(Jackpot):
 def searched(model, batches, **settings):
     asked = context(batches, 0.5, **settings)
     jackpot = Recorded(model, asked)
-    jackpot.train(model, asked, Budget(RECIPE, batches, cross_entropy, 0, Hardware()))
+    budget = Budget(RECIPE, batches, cross_entropy, 0, Hardware())
+    jackpot.train(model, budget, asked.settings)
     return jackpot
 
 
