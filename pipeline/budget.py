@@ -1,6 +1,6 @@
 """How a method may train: by the recipe that the found network will be trained by, too."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +35,12 @@ class Budget:
     @property
     def steps_per_epoch(self) -> int:
         """Raises UserError: the batches have no length."""
-        if not isinstance(self.batches, Sized):
-            raise UserError("a method that trains needs batches with a length: a list or a loader")
-        return len(self.batches)
+        try:
+            return len(self.batches)  # type: ignore[arg-type]
+        except TypeError:
+            raise UserError(
+                "a method that trains needs batches with a length: a list or a loader"
+            ) from None
 
     @property
     def steps(self) -> int:

@@ -36,14 +36,19 @@ class EmptyLayerWarning(UserWarning):
 
 
 def prune(
-    model: nn.Module, method: Method | HasCriterion, batches: Batches, **options: Any
+    model: nn.Module,
+    method: Method | HasCriterion,
+    batches: Batches,
+    *,
+    density: float,
+    **options: Any,
 ) -> Mask:
     """The mask that `find` finds, with the same arguments.
 
     Raises, warns: as `find`.
     """
-    found = _find(model, method, batches, **options)
-    _warn(found.mask)
+    found = _find(model, method, batches, density=density, **options)
+    _warn(found.mask, density)
     return found.mask
 
 
@@ -103,7 +108,7 @@ def find(
         recipe=recipe,
         hardware=hardware,
     )
-    _warn(found.mask)
+    _warn(found.mask, density)
     return found
 
 
@@ -138,11 +143,11 @@ def _find(
         return replace(method.find(model, context), cost=cost())
 
 
-def _warn(mask: Mask) -> None:
+def _warn(mask: Mask, density: float) -> None:
     """In the name of the caller's caller."""
     if empty := mask.empty_layers():
         warnings.warn(
-            f"density {mask.density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
+            f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
             EmptyLayerWarning,
             stacklevel=3,
         )

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from rich.console import Console
 from safetensors.torch import save_file
@@ -22,6 +23,7 @@ from pipeline.datasets import DATASETS
 from pipeline.files import file_digest
 from pipeline.images import ScoringConfig
 from pipeline.masks import Mask
+from pipeline.methods import METHODS
 from pipeline.predictor import Predictor
 from pipeline.pruning import prune
 
@@ -285,6 +287,64 @@ def test_json_is_one_object_and_nothing_else(autos, predictor):
         assert isinstance(json.loads(out), dict)
 
 
+# --- methods that have settings, and those that train ---
+
+RECIPE = "{epochs: 2, batch_size: 5, optimizer: sgd, lr: 0.1, schedule: cosine}"
+
+
+def test_a_setting_is_that_of_the_library(autos, image_store, images):
+    common = {"model": "lenet_300_100", "data": image_store, "per_class": 5, "criterion": "synflow"}
+    assert autos(*arguments(**common), "--set", "rounds=1")[0] == 0
+    one, about = Mask.load("mask.safetensors")
+    assert about["settings"] == {"rounds": 1}
+    assert autos(*arguments(**common))[0] == 0
+    hundred, _ = Mask.load("mask.safetensors")
+    assert any(not torch.equal(one.keep[name], hundred.keep[name]) for name in one.keep)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("rounds", "--set rounds: must be NAME=VALUE"),
+        ("=3", "--set =3: must be NAME=VALUE"),
+        ("rounds=0", "--set.rounds: Input should be greater than 0, got 0"),
+        ("rounds=many", "--set.rounds: Input should be a valid integer"),
+        ("round=3", "--set.round: Extra inputs are not permitted"),
+        ("rounds={", "--set rounds={: not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line(autos, setting, message):
+    code, out, err = autos(*arguments(criterion="synflow"), "--set", setting)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}") and err.count("\n") == 1
+    assert not Path("mask.safetensors").exists()
+
+
+def test_a_method_that_trains_needs_a_recipe_and_leaves_weights_to_go_on_from(autos, image_store):
+    command = arguments(model="lenet_300_100", data=image_store, criterion="rigl", per_class=20)
+    code, _, err = autos(*command)
+    assert code == 2 and err == "error: --criterion rigl trains: give --recipe FILE\n"
+    Path("recipe.yaml").write_text(RECIPE)
+    code, out, err = autos(*command, "--recipe", "recipe.yaml", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    mask, about = Mask.load("mask.safetensors")
+    assert about["recipe"]["epochs"] == 2 and mask.kept == round(0.1 * mask.total)
+    assert facts["trained"] and facts["weights_file"] == "mask-weights.safetensors"
+    trained = safetensors.torch.load_file("mask-weights.safetensors")
+    for name, keep in mask.keep.items():
+        assert not trained[name][~keep].any() and trained[name][keep].any()
+    # The weights are a model's: the command takes them again.
+    again = arguments(model="lenet_300_100", data=image_store, weights="mask-weights.safetensors")
+    assert autos(*again)[0] == 0
+
+
+def test_a_recipe_that_is_none_is_told_in_one_line(autos, image_store):
+    command = arguments(model="lenet_300_100", data=image_store, criterion="rigl")
+    code, _, err = autos(*command, "--recipe", "none.yaml")
+    assert (code, err) == (2, "error: none.yaml: not found\n")
+
+
 # --- list and inspect ---
 
 
@@ -292,14 +352,35 @@ def test_list_names_every_registry_entry_with_a_line(autos, folder, image_store)
     (folder / "data/images").mkdir(parents=True)
     (folder / "data/images/mine.zarr").symlink_to(image_store)
     listed = json.loads(autos("list", "--json")[1])
-    assert list(listed["criteria"]) == list(CRITERIA)
+    assert list(listed["criteria"]) == list(METHODS)
     assert list(listed["architectures"]) == list(ARCHITECTURES)
     assert list(listed["image sets"]) == list(DATASETS)
     assert listed["prepared"] == {"mine": "data/images/mine.zarr"}
-    assert listed["criteria"]["magnitude"] == "Magnitude pruning: |w| (Han et al., NeurIPS 2015)."
+    assert listed["criteria"]["synflow"] == {
+        "kind": "score",
+        "paper": "Tanaka et al., NeurIPS",
+        "year": 2020,
+        "data": "none",
+        "cost": "100 passes of 1 sample",
+        "settings": {"rounds": 100},
+        "about": "SynFlow (Tanaka et al., NeurIPS 2020, eq. 4): w * dR/dw with R = 1' |W_L| ... "
+        "|W_1| 1.",
+    }
     assert all(line for section in listed.values() for line in section.values())
-    text = autos("list")[1]
-    assert all(f"  {name} " in text for section in listed.values() for name in section)
+    words = autos("list")[1].split()
+    assert all(name in words for section in listed.values() for name in section)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_list_tells_of_every_method_what_it_is_and_costs(autos, name):
+    method = METHODS[name]
+    assert method.kind in ("score", "iterative", "search", "dynamic")
+    assert method.data in ("none", "scoring", "training")
+    assert method.cost
+    assert bool(method.paper) == (method.year is not None)
+    assert method.paper or name in ("random", "uniform")
+    assert "et al" not in method.cost and len(method.cost) < 60
+    assert not method.paper or str(method.year) not in method.paper
 
 
 def test_a_prepared_store_has_a_name(autos, folder, image_store):

@@ -125,6 +125,9 @@ class _Watched:
         self.task = bar.add_task("scoring", total=None)
         self.passes = 0
 
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]  # a TypeError tells that there is none
+
     def __iter__(self) -> Iterator[Batch]:
         self.passes += 1
         total = len(self.batches) if isinstance(self.batches, Sized) else None

@@ -1,6 +1,5 @@
 """What `autos prune` does: find model, data and criterion by name, score, save the mask."""
 
-import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,12 +10,13 @@ import yaml
 from torch import nn
 
 from models import ARCHITECTURES
-from pipeline.batches import Loss, cross_entropy
+from pipeline.batches import Loss, cross_entropy, one_line
 from pipeline.cli.data_sources import Data, open_data
 from pipeline.cli.display import progress
 from pipeline.cli.inspection import MASK_SUFFIX, Facts, mask_facts
 from pipeline.cli.model_sources import build
 from pipeline.cli.noise import NAME, SMALL, image_form, noise
+from pipeline.cli.outputs import check_writable
 from pipeline.cli.recipe_file import read_recipe
 from pipeline.cli.user_code import explained, load
 from pipeline.compute import Hardware
@@ -26,6 +26,7 @@ from pipeline.method import Method
 from pipeline.methods import METHODS
 from pipeline.predictor import SHIPPED, Predictor
 from pipeline.pruning import find
+from pipeline.recipes import TrainConfig
 from pipeline.registry import download
 from pipeline.tensors import write_tensors
 
@@ -63,12 +64,12 @@ class PruneCommand:
             raise UserError(
                 f"--density {self.density:g}: must be above 0 and at most 1; 0.05 is 5 %"
             )
-        check_writable(self.out)
+        check_writable("--out", self.out, MASK_SUFFIX)
         method, named = self._method()
         settings = parse_settings(self.settings, method)
         recipe = read_recipe(self.recipe) if self.recipe else None
         loss: Loss = cross_entropy if self.loss is None else load(self.loss)
-        model, data = self._model_and_data()
+        model, data = self._model_and_data(recipe)
         start = time.perf_counter()
         model.to(Hardware().device).train(self.mode == "train")
         what = f"{self.model} cannot be scored on {self.data}"
@@ -121,7 +122,7 @@ class PruneCommand:
             raise UserError(f"--criterion {self.criterion} trains: give --recipe FILE")
         return method, {"criterion": self.criterion}
 
-    def _model_and_data(self) -> tuple[nn.Module, Data]:
+    def _model_and_data(self, recipe: TrainConfig | None) -> tuple[nn.Module, Data]:
         """Noise is made for the model; an architecture of `models` is made for the data."""
         shape = parse_shape(self.shape)
         if self.data != NAME:
@@ -130,7 +131,7 @@ class PruneCommand:
             data = open_data(
                 self.data,
                 per_class=self.per_class,
-                batch_size=self.batch_size or BATCH_SIZE,
+                batch_size=self.batch_size or (recipe.batch_size if recipe else BATCH_SIZE),
                 image_size=self.image_size,
                 seed=self.seed,
             )
@@ -152,17 +153,6 @@ def _weights(file: Path | None) -> Facts:
     return {"weights": {"name": str(file), "sha256": file_digest(file)}} if file else {}
 
 
-def check_writable(path: Path) -> None:
-    """Raises UserError: a file at `path` cannot be written."""
-    if path.suffix != MASK_SUFFIX or (path.exists() and not path.is_file()):
-        raise UserError(f"--out {path}: must be a file with the ending {MASK_SUFFIX}")
-    folder = next(place for place in path.absolute().parents if place.exists())
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written ({folder}: {error.strerror})") from None
-
-
 def parse_settings(pairs: list[str], method: Method) -> dict[str, Any]:
     """Hyperparameters from "NAME=VALUE" each, values as in YAML.
 
@@ -174,7 +164,10 @@ def parse_settings(pairs: list[str], method: Method) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not (name and equals):
             raise UserError(f"--set {pair}: must be NAME=VALUE")
-        settings[name] = yaml.safe_load(value)
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {pair}: not valid YAML: {one_line(error)}") from None
     method.settings.validated(settings, "--set")
     return settings
 
