@@ -95,7 +95,8 @@ class DNS(Callback):
 
     def _renew(self, loop: Loop) -> None:
         every = torch.cat([part.flatten() for part in self._deviations(loop).values()])
-        c = every.kthvalue(len(every) - self.count + 1).values
+        rest = len(every) - self.count
+        c = every.kthvalue(rest).values if rest else every.new_tensor(-torch.inf)
         for name, weight in loop.weights.items():
             size, keep = weight.abs(), loop.keep[name]
             threshold = (self.mean[name] + c * self.std[name]).clamp(min=0)
