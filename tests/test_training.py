@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from pipeline import training
+from pipeline.callbacks import Callback
 from pipeline.compute import Hardware
+from pipeline.cost import counting
 from pipeline.errors import UserError
 from pipeline.masks import Mask
 from pipeline.prunable import prunable
 from pipeline.recipes import TrainConfig
-from pipeline.training import accuracy, fit
+from pipeline.training import ShuffledImages, accuracy, fit, train
 
 CPU = Hardware(accelerator="cpu")
 SGD = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2}
@@ -195,3 +198,284 @@ def test_accuracy_does_not_depend_on_the_batch_size(conv_net, images, monkeypatc
 def test_a_recipe_that_contradicts_itself_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         recipe(**{"momentum": 0, "nesterov": False} | settings)
+
+
+# --- parts of a schedule ---
+
+PLAIN = {"momentum": 0, "nesterov": False}
+
+
+@pytest.fixture
+def epoch(images):
+    """All training images, in batches of 20, 20, 20 and 15."""
+    pixels = images.normalize(images.train.images)
+    return list(zip(pixels.split(20), images.train.labels.split(20), strict=True))
+
+
+@pytest.fixture
+def forms(images, epoch):
+    """Makes batches of a form, anew for every training."""
+    whole = TensorDataset(*(torch.cat(parts) for parts in zip(*epoch, strict=True)))
+    config = recipe(augmentation="crop_flip")
+    return {
+        "pairs": lambda: epoch,
+        "dictionaries": lambda: [{"input": x, "labels": y} for x, y in epoch],
+        "loader": lambda: DataLoader(whole, batch_size=20, shuffle=True),
+        "images": lambda: ShuffledImages(images, config, seed=1, device=torch.device("cpu")),
+    }
+
+
+def trained(model, batches, *parts, config=None, **options):
+    """The state after training a copy, in the parts of the schedule that are given."""
+    network = copy.deepcopy(model)
+    config = config or recipe(**PLAIN)
+    for first, last in parts or [(0, None)]:
+        train(
+            network,
+            batches,
+            config,
+            steps_per_epoch=4,
+            seed=0,
+            hardware=CPU,
+            first_step=first,
+            last_step=last,
+            **options,
+        )
+    return network.state_dict()
+
+
+class Record(Callback):
+    """The learning rate, the order of the calls, and what the callbacks see."""
+
+    def __init__(self, log, name=""):
+        self.log, self.name = log, name
+
+    def note(self, call, loop):
+        rate = loop.optimizer.param_groups[0]["lr"]
+        self.log.append((self.name, call, loop.step, rate))
+
+    def on_start(self, loop):
+        self.note("on_start", loop)
+
+    def penalty(self, loop):
+        self.note("penalty", loop)
+        return 0.0
+
+    def before_step(self, loop):
+        self.note("before_step", loop)
+
+    def after_step(self, loop):
+        self.note("after_step", loop)
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 8, 11])
+@pytest.mark.parametrize("schedule", [STEPS, COSINE], ids=["multistep", "cosine"])
+def test_two_parts_of_a_schedule_are_one_training(network, epoch, schedule, step):
+    config = recipe(**PLAIN | schedule)
+    mask = half(network)
+    whole = trained(network, epoch, config=config, mask=mask)
+    parts = trained(network, epoch, (0, step), (step, None), config=config, mask=mask)
+    assert same(whole, parts)
+    assert not same(whole, trained(network, epoch, (0, step), config=config, mask=mask))
+
+
+@pytest.mark.parametrize("form", ["pairs", "dictionaries", "loader", "images"])
+def test_parts_resume_the_order_of_batches_of_any_form(mlp, forms, form):
+    model = nn.Sequential(mlp)  # its forward argument is called input
+    whole = trained(model, forms[form]())
+    assert same(whole, trained(model, forms[form]()))
+    batches = forms[form]()
+    assert same(whole, trained(model, batches, (0, 2), (2, 4), (4, 7), (7, 9), (9, 99)))
+    assert not same(whole, trained(model, batches, (0, 2), (0, 10)))
+
+
+def test_a_part_has_the_learning_rates_and_batches_of_its_steps(mlp, epoch):
+    def steps(*part):
+        log, seen = [], []
+
+        def loss(output, batch):
+            seen.extend(index for index, given in enumerate(epoch) if batch[1] is given[1])
+            return F.cross_entropy(output, batch[1])
+
+        config = recipe(**PLAIN, **STEPS)
+        trained(mlp, epoch, part, config=config, loss=loss, callbacks=[Record(log)])
+        rates = [rate for _, call, _, rate in log if call == "before_step"]
+        return list(zip(seen, rates, strict=True))
+
+    whole = [(step % 4, pytest.approx(0.1 * 0.3 ** (step // 4))) for step in range(12)]
+    assert steps(0, None) == whole
+    assert steps(0, 3) == whole[:3]
+    assert steps(3, 9) == whole[3:9]
+    assert steps(9, None) == whole[9:]
+    assert steps(9, 50) == whole[9:]
+
+
+@pytest.mark.parametrize("part", [(0, 0), (5, 5), (5, 3), (12, None), (20, None)])
+def test_a_part_without_steps_changes_nothing(mlp, epoch, part):
+    log = []
+    assert same(trained(mlp, epoch, part, callbacks=[Record(log)]), mlp.state_dict())
+    assert log == []
+
+
+def test_returns_the_mean_loss_of_the_samples_of_every_epoch_begun(mlp, epoch):
+    options = {"steps_per_epoch": 4, "seed": 0, "hardware": CPU}
+    losses = []
+
+    def loss(output, batch):
+        losses.append((F.cross_entropy(output, batch[1]).item(), len(batch[1])))
+        return F.cross_entropy(output, batch[1])
+
+    returned = train(mlp, epoch, recipe(**PLAIN), loss=loss, first_step=2, last_step=9, **options)
+
+    def mean(part):
+        return pytest.approx(sum(v * n for v, n in part) / sum(n for _, n in part), rel=1e-6)
+
+    assert returned == [mean(losses[:2]), mean(losses[2:6]), mean(losses[6:])]
+
+
+@pytest.mark.parametrize(("part", "samples"), [((0, None), 225), ((6, 9), 55), ((4, 5), 20)])
+def test_the_cost_is_the_samples_that_are_trained_on_and_not_those_skipped(
+    mlp, epoch, part, samples
+):
+    with counting() as cost:
+        trained(mlp, epoch, part)
+    assert (cost().forward, cost().backward) == (samples, samples)
+
+
+# --- callbacks ---
+
+
+def test_callbacks_take_turns_in_their_order(mlp, epoch):
+    log = []
+    trained(mlp, epoch, (5, 7), callbacks=[Record(log, "a"), Record(log, "b")])
+    calls = [(name, call, step) for name, call, step, _ in log]
+    expected = [("on_start", 5)]
+    for step in (5, 6):
+        expected += [("penalty", step), ("before_step", step), ("after_step", step + 1)]
+    assert calls == [(name, call, step) for call, step in expected for name in "ab"]
+
+
+def test_callbacks_that_do_nothing_change_no_bit(network, epoch):
+    mask = half(network)
+    for options in ({}, {"mask": mask}):
+        watched = trained(network, epoch, callbacks=[Callback(), Record([])], **options)
+        assert same(trained(network, epoch, **options), watched)
+
+
+def test_a_callback_sees_the_training_as_it_is(mlp, epoch):
+    mask, seen = half(mlp), []
+
+    class Look(Callback):
+        def on_start(self, loop):
+            assert (loop.step, loop.steps, loop.steps_per_epoch) == (2, 12, 4)
+            assert list(loop.weights) == list(loop.keep) == ["fc1.weight", "fc2.weight"]
+            for name, weight in loop.model.named_parameters():
+                assert name not in loop.weights or loop.weights[name] is weight
+            assert all(torch.equal(loop.keep[n].bool(), k) for n, k in mask.keep.items())
+
+        def before_step(self, loop):
+            for name, weight in loop.weights.items():
+                pruned = ~mask.keep[name]
+                assert bool((weight[pruned] == 0).all())
+                seen.append(bool(weight.grad[pruned].any()))  # a gradient they have
+
+        def after_step(self, loop):
+            moved = [(loop.weights[n][~keep] != 0).any() for n, keep in mask.keep.items()]
+            seen.append(all(moved))  # they are not yet 0
+
+    end = trained(mlp, epoch, (2, 5), mask=mask, callbacks=[Look()])
+    assert seen == [True] * 9
+    assert all(bool((end[name][~keep] == 0).all()) for name, keep in mask.keep.items())
+
+
+def test_without_a_mask_callbacks_see_no_weights(mlp, epoch):
+    class Look(Callback):
+        def on_start(self, loop):
+            assert loop.weights == loop.keep == {}
+
+    nn.utils.parametrizations.weight_norm(mlp.fc1)  # `prunable` would refuse it
+    trained(mlp, epoch, (0, 1), callbacks=[Look()])
+
+
+def test_a_mask_changed_in_a_callback_holds_from_the_next_forward_pass(mlp, epoch):
+    passes = []
+
+    class Change(Callback):
+        def on_start(self, loop):
+            loop.keep["fc1.weight"][:, 0] = 0
+
+        def after_step(self, loop):
+            if loop.step == 2:
+                loop.keep["fc1.weight"][:, 1] = 0
+            if loop.step == 4:
+                loop.keep["fc1.weight"][:, 0] = 1
+
+    mlp.register_forward_pre_hook(
+        lambda model, _: passes.append([bool(inputs.any()) for inputs in model.fc1.weight.T[:3]])
+    )
+    end = trained(mlp, epoch, (0, 6), mask=Mask.dense(mlp), callbacks=[Change()])
+    # The one that comes back has the value of the update that was just made.
+    assert passes == [
+        [False, True, True],
+        [False, True, True],
+        [False, False, True],
+        [False, False, True],
+        [True, False, True],
+        [True, False, True],
+    ]
+    assert not end["fc1.weight"][:, 1].any()
+
+
+def test_penalties_are_added_to_the_loss_but_not_to_its_mean(conv_net, epoch):
+    class Decay(Callback):
+        def __init__(self, factor):
+            self.factor = factor
+
+        def penalty(self, loop):
+            return self.factor * loop.model.fc.weight.square().sum()
+
+    def loss(output, batch):
+        model = networks[-1]
+        return F.cross_entropy(output, batch[1]) + 0.03 * model.fc.weight.square().sum()
+
+    options = {"steps_per_epoch": 4, "seed": 0, "hardware": CPU, "last_step": 1}
+    networks = [copy.deepcopy(conv_net), copy.deepcopy(conv_net), copy.deepcopy(conv_net)]
+    callbacks = [Decay(0.01), Decay(0.02)]
+    (reported,) = train(networks[0], epoch, recipe(**PLAIN), callbacks=callbacks, **options)
+    (plain,) = train(networks[1], epoch, recipe(**PLAIN), **options)
+    (higher,) = train(networks[2], epoch, recipe(**PLAIN), loss=loss, **options)
+    assert reported == plain < higher
+    assert not torch.equal(networks[0].fc.weight, networks[1].fc.weight)
+    for name, tensor in networks[2].state_dict().items():
+        torch.testing.assert_close(networks[0].state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
+def test_without_a_gradient_a_parameter_is_not_updated(mlp, epoch, optimizer):
+    before = []
+
+    class Freeze(Callback):
+        def before_step(self, loop):
+            if loop.step >= 2:  # momentum and weight decay would move it
+                before.append(loop.model.fc1.weight.detach().clone())
+                loop.model.fc1.weight.grad = None
+
+    config = recipe(**{**PLAIN, **optimizer})
+    end = trained(mlp, epoch, (0, 5), config=config, callbacks=[Freeze()])
+    assert not torch.equal(before[0], mlp.fc1.weight)
+    assert all(torch.equal(weight, end["fc1.weight"]) for weight in before)
+    assert not torch.equal(end["fc2.weight"], mlp.fc2.weight)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("last", [4, 5, 8])
+def test_a_callback_can_make_a_step_the_last(mlp, epoch, first, last):
+    class Stop(Record):
+        def after_step(self, loop):
+            super().after_step(loop)
+            loop.stop = loop.step == last
+
+    log = []
+    end = trained(mlp, epoch, (first, None), callbacks=[Stop(log)])
+    assert log[-1][2] == last
+    assert same(end, trained(mlp, epoch, (first, last)))
