@@ -32,7 +32,7 @@ from pipeline.selection import keep_top
 from pipeline.stores import store_digest
 from pipeline.units import Result, Unit, read_result
 
-IRP_CRITERIA = ("snip", "magnitude")
+IRP_CRITERIA = ("snip", "magnitude", "grasp", "random")
 
 
 def next_round(
@@ -43,6 +43,7 @@ def next_round(
     criterion: Criterion,
     batches: Batches,
     density: float,
+    seed: int = 0,
 ) -> tuple[Mask, Any]:
     """One round of IRP. `initial` is left untouched.
 
@@ -51,6 +52,7 @@ def next_round(
         mask: what the rounds so far have left.
         train: trains the network it is given, in place, under the mask.
         density: of the whole network, to prune down to.
+        seed: of a random criterion.
 
     Returns:
         The mask after this round, a subset of `mask`, and what `train` returned.
@@ -58,7 +60,10 @@ def next_round(
     model = copy.deepcopy(initial)  # rewinds weights, biases and all of BatchNorm
     mask.apply_(model)
     history = train(model, mask)
-    scores = criterion.score(model, Context(batches, density, torch.Generator()))
+    generator = torch.Generator().manual_seed(seed)
+    settings = criterion.settings()
+    context = Context(batches, density, generator, settings=settings, seed=seed)
+    scores = criterion.score(model, context)
     return keep_top(scores, density, within=mask), history
 
 
@@ -74,6 +79,13 @@ class SourceConfig(NetworkConfig):
     """Images for the criterion and for the initial gradient."""
     train: TrainConfig
     seed: int = 0
+    """Of the initialisation, the scoring images, and with `repetition` of all else."""
+    repetition: int = 0
+    """Another one begins with the same weights and trains with another order of the images."""
+
+    @property
+    def training_seed(self) -> int:
+        return self.seed + 1000 * self.repetition
 
     @property
     def densities(self) -> list[float]:
@@ -121,7 +133,12 @@ def compute_round(settings: Round) -> Result:
     def train(model: nn.Module, mask: Mask) -> dict[str, list[float]]:
         # Every round has the same seed: the order of the images is rewound, too.
         history = fit(
-            model, images, source.train, seed=source.seed, mask=mask, hardware=settings.hardware
+            model,
+            images,
+            source.train,
+            seed=source.training_seed,
+            mask=mask,
+            hardware=settings.hardware,
         )
         model.to(settings.hardware.device).train(source.scoring.batch_norm == "train")
         return asdict(history)
@@ -134,6 +151,7 @@ def compute_round(settings: Round) -> Result:
         criterion=CRITERIA[source.criterion],
         batches=source.scoring.batches(images, seed=source.seed, device=settings.hardware.device),
         density=source.densities[settings.index - 1],
+        seed=source.training_seed,
     )
     about = {"density": mask.density, "empty_layers": mask.empty_layers(), **history}
     return Result(mask.keep, about)

@@ -93,7 +93,7 @@ def mistake(key: str, value: Any) -> str:
         ("prune.criteria.1", "auto", "criterion 'auto'", "autos"),
         ("prune.criteria.1", "GraSP", "criterion 'GraSP'", None),
         (f"{SOURCE}.criterion", "magnitud", "IRP criterion 'magnitud'", "magnitude"),
-        (f"{SOURCE}.criterion", "grasp", "IRP criterion 'grasp'", None),
+        (f"{SOURCE}.criterion", "synflow", "IRP criterion 'synflow'", None),
         (f"{SOURCE}.architecture", "lenet300_100", "architecture", "lenet_300_100"),
         ("prune.targets.resnet_20.architecture", "resnet20", "architecture", "resnet_20"),
         (f"{SOURCE}.schedule", "liner", "schedule 'liner'", "linear"),

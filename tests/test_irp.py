@@ -12,7 +12,7 @@ from pipeline.criteria import CRITERIA
 from pipeline.executor import run
 from pipeline.gradients import mean_gradient
 from pipeline.images import ScoringConfig
-from pipeline.irp import SourceConfig, next_round, units
+from pipeline.irp import IRP_CRITERIA, SourceConfig, next_round, units
 from pipeline.masks import Mask
 from pipeline.method import Context
 from pipeline.prunable import prunable
@@ -233,10 +233,27 @@ def test_finished_rounds_are_used_again_and_unfinished_ones_computed(
 
 
 def test_a_source_may_only_use_criteria_that_make_sense_after_training():
-    with pytest.raises(ValueError, match="unknown IRP criterion 'grasp'"):
-        source(criterion="grasp")
+    with pytest.raises(ValueError, match="unknown IRP criterion 'synflow'"):
+        source(criterion="synflow")
     with pytest.raises(ValueError, match=r"unknown schedule 'expo.*did you mean 'exponential'"):
         source(schedule="exponentially")
+
+
+@pytest.mark.parametrize("criterion", IRP_CRITERIA)
+def test_a_repetition_begins_with_the_same_weights_and_ends_with_other_scores(
+    criterion, image_store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipeline.units.WORK", tmp_path)
+    few = {"rounds": 2, "criterion": criterion, "architecture": "lenet_300_100", "width": 0.1}
+    networks = {}
+    for name, changes in (("one", {}), ("again", {}), ("two", {"repetition": 1})):
+        chain = units(name, source(**few, **changes), image_store, CPU)
+        assert len(list(run([chain], workers=1))) == 3
+        networks[name] = assemble(source(**few, **changes), chain)
+    one, again, two = networks.values()
+    assert (one.weight == two.weight).all() and (one.gradient == two.gradient).all()
+    assert (one.survival == again.survival).all()
+    assert (one.survival != two.survival).any()
 
 
 # --- the gradient ---
