@@ -4,6 +4,9 @@ as many others.
 A connection that is dropped or grown begins anew: its weight is 0, and so is all that the
 optimizer remembers of it. One that is dropped and grown at once is no exception (RigL's code keeps
 its value and momentum). Biases and normalisation stay dense.
+
+Where the authors count steps and an epoch is shorter than their interval, the mask changes after
+each epoch; where it changes after epochs, a training of a single one is static.
 """
 
 from collections.abc import Callable, Mapping
