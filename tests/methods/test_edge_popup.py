@@ -91,6 +91,13 @@ def test_the_density_falls_step_by_step_and_pruned_weights_may_return(mlp, scope
     assert search.mask.kept == 80 and returned > 0
 
 
+def test_the_gradient_of_a_score_is_that_of_its_mask_times_its_sign(mlp):
+    for part in popup(mlp, 0.3).scored.values():
+        gradient = torch.randn_like(part.scores)
+        (part.mask() * gradient).sum().backward()
+        assert torch.equal(part.scores.grad, gradient * part.scores.detach().sign())
+
+
 def test_what_is_found_is_the_mask_of_the_trained_scores(mlp, batches):
     one, two = (
         find(mlp, METHOD, batches, density=0.3, recipe=RECIPE, settings={"epochs": n}).mask

@@ -51,6 +51,13 @@ def test_scores_are_projected_and_rounded_half_up(mlp):
     assert chosen(miner)[:7].tolist() == [False, False, False, True, True, True, True]
 
 
+def test_the_gradient_of_a_score_is_that_of_its_mask(mlp):
+    for part in GemMiner(mlp, context([], 0.3)).scored.values():
+        gradient = torch.randn_like(part.scores)
+        (part.mask() * gradient).sum().backward()
+        assert torch.equal(part.scores.grad, gradient)
+
+
 def test_the_frozen_are_the_lowest_of_all_layers_and_never_revive(mlp):
     """29 freezes for 150 epochs and a period of 5, whatever scores do between them."""
     miner = GemMiner(mlp, context([], 0.05))

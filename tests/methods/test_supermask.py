@@ -35,6 +35,15 @@ def test_draws_differ_from_step_to_step_and_repeat_with_the_seed(mlp):
     assert not torch.equal(first, supermask(mlp, seed=4).choose(None)["fc1.weight"])
 
 
+def test_the_gradient_of_a_score_is_that_of_its_mask_times_the_derivative_of_the_sigmoid(mlp):
+    part = supermask(mlp.double()).scored["fc1.weight"]
+    v = part.scores.detach().normal_()
+    gradient = torch.randn_like(v)
+    (part.mask() * gradient).sum().backward()
+    expected = gradient * v.sigmoid() * (1 - v.sigmoid())
+    torch.testing.assert_close(part.scores.grad, expected, rtol=1e-12, atol=0)
+
+
 def test_scaled_weights_make_up_for_the_pruned_ones_and_so_does_their_gradient():
     """The quotient rule on L = sum(g * w * m * n / sum(m)), and dm/dv = sigmoid'(v)."""
     w, g, v = (torch.randn(5, 8, dtype=torch.float64) for _ in range(3))
