@@ -3,6 +3,7 @@
 import copy
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ FILES = Path(__file__).parent
 WORK = ROOT / ".work/comparisons"
 DOCS = ROOT / "docs/comparisons"
 
-RESULTS = ["finetuned", "masks/masks.json", "survival.zarr"]
+RESULTS = ["finetuned", "masks", "survival.zarr"]
 """What tables are made of, and what later runs may start from; within data/."""
 
 
@@ -40,9 +41,9 @@ def main(name: str) -> None:
         write_params(folder, changed(params, changes))
         for stage in stages(changed(params, changes)):
             compute(folder, stage)
-        keep(folder, run)
+        keep(folder, place(folder, run))
     DOCS.mkdir(parents=True, exist_ok=True)
-    lines = TABLES[name]({run: folder / "runs" / run for run in runs}, DOCS / name)
+    lines = TABLES[name]({run: place(folder, run) for run in runs}, DOCS / name)
     insert(DOCS / f"{name}.md", [*lines, "", machine()])
 
 
@@ -75,10 +76,15 @@ def compute(folder: Path, stage: str) -> None:
         sys.exit(f"error: stage {stage} failed")
 
 
-def keep(folder: Path, run: str) -> None:
+def place(folder: Path, run: str) -> Path:
+    """Where the results of a run are kept."""
+    return folder / "runs" / re.sub(r"\W+", "_", run)
+
+
+def keep(folder: Path, kept: Path) -> None:
     """Copy what a run has made to a place of its own."""
     for name in RESULTS:
-        source, target = folder / "data" / name, folder / "runs" / run / name
+        source, target = folder / "data" / name, kept / name
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
         elif source.exists():

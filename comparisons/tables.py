@@ -1,22 +1,28 @@
 """The tables and plots of each comparison, from the results of its runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from pipeline import plots
 from pipeline.analyses.concordance import concordance
+from pipeline.analyses.overlap import joined, overlap
 from pipeline.files import read_json
+from pipeline.masks import Mask
 from pipeline.report import (
     DENSE,
     Results,
+    Spread,
     accuracy_table,
     before_table,
     cost_table,
     sanity_table,
+    table,
 )
-from pipeline.survival import read_survival
+from pipeline.survival import Survival, read_survival
 
 CONFIDENCE = 0.95
 
@@ -26,7 +32,10 @@ Folders = Mapping[str, Path]
 
 def rare_gems(runs: Folders, plot: Path) -> list[str]:
     results, masks = read(runs["compare"])
-    return [*accuracies(results, plot), *checks(results), *costs(results, masks)]
+    lines = accuracies(results, plot)
+    for target in results.targets:
+        lines += ["### Sanity checks", "", *sanity_table(results, target, CONFIDENCE), ""]
+    return [*lines, *costs(results, masks)]
 
 
 def dynamic(runs: Folders, plot: Path) -> list[str]:
@@ -34,38 +43,84 @@ def dynamic(runs: Folders, plot: Path) -> list[str]:
     return [*accuracies(results, plot), *costs(results, masks)]
 
 
-def jackpots(runs: Folders, plot: Path) -> list[str]:
-    results, masks = read(runs["search"])
-    lines = [*accuracies(results, plot), "Share of positions that the mask has in common with the"]
-    lines[-1] += " magnitude mask (both keep or both prune), in per cent:"
-    return [*lines, "", *costs(results, masks)]
-
-
 def pretrained(runs: Folders, plot: Path) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for run in ("from_pretrained", "from_random"):
         results, masks = read(runs[run])
-        title = run.replace("_", " ")
-        lines += [f"## Start: {title}", "", *accuracies(results, plot.with_name(f"{plot.name}_{run}"))]
+        lines += [f"## {run.replace('_', ' ').capitalize()} weights", ""]
+        lines += accuracies(results, plot.with_name(f"{plot.name}_{run}"))
         lines += costs(results, masks)
     return lines
 
 
+def jackpots(runs: Folders, plot: Path) -> list[str]:
+    """Accuracy of the searched masks, and how many positions they share with magnitude's."""
+    results, masks = read(runs["search"])
+    (target,) = results.targets
+    (density,) = results.densities(target)
+    before = results.spread(target, "magnitude", density, "test_accuracy_before")
+    rows = [["magnitude", "0", before.percent(), "100.0"]]
+    for criterion in results.criteria(target):
+        if criterion != "magnitude":
+            start, epochs = criterion.split("_")
+            accuracy = results.accuracy(target, criterion, density)
+            shared = Spread.of(shared_with_magnitude(runs["search"], masks, criterion))
+            rows.append([start, epochs, accuracy.percent(), shared.percent()])
+    dense = results.accuracy(target, DENSE, 1.0).percent()
+    head = ["start of the search", "epochs", "test accuracy (%)", "positions as magnitude's (%)"]
+    return [
+        *table(head, rows),
+        "",
+        f"Weights are those of the pre-trained network, and no search changes them. Two random "
+        f"masks of this density share {100 * (1 - 2 * density * (1 - density)):.1f} % of the "
+        f"positions. The dense network, trained on by the same recipe: {dense}.",
+    ]
+
+
 def autos(runs: Folders, plot: Path) -> list[str]:
-    """One row per way of training the predictor, then concordance of surviving scores."""
-    lines = []
-    first, _ = read(next(iter(runs.values())))
-    for target in first.targets:
-        rows = []
-        for run, folder in runs.items():
-            results, _ = read(folder)
-            criteria = results.criteria(target) if folder is runs["both"] else ["autos"]
-            for criterion in criteria:
-                name = f"AutoS, {run}" if criterion == "autos" else criterion
-                cells = [results.accuracy(target, criterion, d) for d in results.densities(target)]
-                rows.append([name, *(cell.percent() for cell in cells)])
-        lines += [f"### {target}", "", *rows_table(first, target, rows), ""]
-    return lines
+    """A row per way of training the predictor, then the concordance of surviving scores."""
+    first, *others = [run for run in runs if run != "concordance"]
+    results, _ = read(runs[first])
+    lines: list[str] = []
+    for target in results.targets:
+        densities = results.densities(target)
+
+        def row(name: str, found: Results, criterion: str, target: str = target) -> list[str]:
+            return [
+                name,
+                *(
+                    found.accuracy(target, criterion, density).percent()
+                    for density in found.densities(target)
+                ),
+            ]
+
+        rows = [row(name, results, name) for name in results.criteria(target) if name != "autos"]
+        rows.append(row(f"AutoS: {first}", results, "autos"))
+        rows += [row(f"AutoS, {run}", read(runs[run])[0], "autos") for run in others]
+        lines += [*table([target, *(f"{100 * d:g} %" for d in densities)], rows), ""]
+    scores = read_survival(runs["concordance"] / "survival.zarr")
+    return [*lines, "### Concordance of surviving scores", "", *concordances(scores)]
+
+
+def concordances(networks: Mapping[str, Survival]) -> list[str]:
+    """Markdown, AutoS Table 9: two runs from the same and from another initialisation."""
+    criteria = [name for name in networks if "_" not in name]
+
+    def agreement(first: str, second: str) -> str:
+        one, two = networks[first], networks[second]
+        return f"{concordance(one.survival / one.rounds, two.survival / two.rounds):.3f}"
+
+    rows = []
+    for first, second in combinations_with_replacement(criteria, 2):
+        same = f"{second}_repeated" if first == second else second
+        rows.append(
+            [
+                f"{first}, {second}",
+                agreement(first, same),
+                agreement(first, f"{second}_other"),
+            ]
+        )
+    return table(["criteria", "same initialisation", "another initialisation"], rows)
 
 
 TABLES: dict[str, Callable[[Folders, Path], list[str]]] = {
@@ -75,3 +130,49 @@ TABLES: dict[str, Callable[[Folders, Path], list[str]]] = {
     "autos": autos,
     "dynamic": dynamic,
 }
+
+
+def read(folder: Path) -> tuple[Results, Sequence[Mapping[str, Any]]]:
+    """Results and masks of a run."""
+    results = Results(read_json(folder / "finetuned/results.json")["cells"])
+    return results, read_json(folder / "masks/masks.json")["masks"]
+
+
+def accuracies(results: Results, plot: Path) -> list[str]:
+    """Accuracy after training, and before it for mask search; a plot beside the document."""
+    save(plots.accuracy(results), plot.with_suffix(".png"))
+    lines = [f"![Accuracy against density]({plot.name}.png)", ""]
+    for target in results.targets:
+        dense = results.accuracy(target, DENSE, 1.0).percent()
+        lines += [f"{target}, dense: {dense}.", "", *accuracy_table(results, target), ""]
+        if before := before_table(results, target):
+            lines += ["Before training, for methods that search for masks:", "", *before, ""]
+    return lines
+
+
+def costs(results: Results, masks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What finding the masks took."""
+    lines = ["To find a mask, averaged over the densities:", ""]
+    for target in results.targets:
+        lines += [*cost_table(masks, target), ""]
+    return lines
+
+
+def shared_with_magnitude(
+    folder: Path, masks: Sequence[Mapping[str, Any]], criterion: str
+) -> list[float]:
+    """Share of positions per seed."""
+
+    def load(name: str, seed: int) -> Mask:
+        (file,) = [m["file"] for m in masks if (m["criterion"], m["seed"]) == (name, seed)]
+        return Mask.load(folder / "masks" / file)[0]
+
+    seeds = sorted({mask["seed"] for mask in masks})
+    return [
+        joined(overlap(load("magnitude", seed), load(criterion, seed))).agreement for seed in seeds
+    ]
+
+
+def save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")

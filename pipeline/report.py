@@ -181,7 +181,7 @@ def accuracy_table(results: Results, target: str) -> list[str]:
         cells = [f"**{s.percent()}**" if s.mean == best[d] else s.percent()
                  for d, s in spreads.items()]  # fmt: skip
         rows.append([criterion, *cells])
-    return _table(["criterion", *map(_percent, densities)], rows)
+    return table(["criterion", *map(_percent, densities)], rows)
 
 
 def difference_table(results: Results, target: str, confidence: float) -> list[str]:
@@ -193,7 +193,7 @@ def difference_table(results: Results, target: str, confidence: float) -> list[s
             mean = f"{100 * found.mean:+.1f}"
             rows.append([_percent(density), found.other, mean, found.interval()])
     head = ["density", "best hand-made", "AutoS minus best", f"{confidence:.0%} interval"]
-    return _table(head, rows) if rows else []
+    return table(head, rows) if rows else []
 
 
 def sanity_table(results: Results, target: str, confidence: float) -> list[str]:
@@ -213,7 +213,7 @@ def sanity_table(results: Results, target: str, confidence: float) -> list[str]:
             told = verdict(shuffled) if shuffled else "n/a"
             rows.append([criterion, _percent(density), accuracy, *cells, told])
     head = ["criterion", "density", "accuracy", *results.checks, "what matters"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def verdict(shuffled: Difference) -> str:
@@ -237,7 +237,7 @@ def before_table(results: Results, target: str) -> list[str]:
         if results.kind(target, criterion) == SEARCH
     ]
     head = ["criterion", *map(_percent, results.densities(target))]
-    return _table(head, rows) if rows else []
+    return table(head, rows) if rows else []
 
 
 def cost_table(masks: Sequence[Cell], target: str) -> list[str]:
@@ -258,7 +258,7 @@ def cost_table(masks: Sequence[Cell], target: str) -> list[str]:
         for criterion, each in costs.items()
     ]
     head = ["criterion", "kind", "forward", "backward", "epochs", "operations"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def flops_table(results: Results, target: str) -> list[str]:
@@ -271,7 +271,7 @@ def flops_table(results: Results, target: str) -> list[str]:
             for d in results.densities(target)
         ]
         rows.append([criterion, *(f"{100 * share:.1f}" for share in shares)])
-    return _table(["criterion", *map(_percent, results.densities(target))], rows)
+    return table(["criterion", *map(_percent, results.densities(target))], rows)
 
 
 def overlap_table(network: Mapping[str, Any]) -> list[str]:
@@ -281,7 +281,7 @@ def overlap_table(network: Mapping[str, Any]) -> list[str]:
         [_percent(density), *(f"{100 * network['overlap'][c][i]:.1f}" for c in criteria)]
         for i, density in enumerate(network["densities"])
     ]
-    return _table(["density", *criteria], [*rows[:: max(1, len(rows) // 5)][:-1], rows[-1]])
+    return table(["density", *criteria], [*rows[:: max(1, len(rows) // 5)][:-1], rows[-1]])
 
 
 def markdown(
@@ -335,10 +335,10 @@ def accuracy_section(results: Results, confidence: float) -> list[str]:
             total = next(iter(dense[1.0].values()))["total"]
             lines += [f"Dense: {accuracy.percent()} ({total:,} weights, n = {accuracy.n}).", ""]
         lines += [*accuracy_table(results, target), ""]
-        if table := difference_table(results, target, confidence):
-            lines += [*table, ""]
-        if table := before_table(results, target):
-            lines += ["Before training, for methods that search for masks:", "", *table, ""]
+        if differences := difference_table(results, target, confidence):
+            lines += [*differences, ""]
+        if before := before_table(results, target):
+            lines += ["Before training, for methods that search for masks:", "", *before, ""]
     return lines
 
 
@@ -387,6 +387,7 @@ def _percent(density: float) -> str:
     return f"{100 * density:.3g} %"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown, a line each; numbers to the right."""
     rule = ["---"] + ["---:"] * (len(head) - 1)
     return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
