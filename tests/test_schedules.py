@@ -1,12 +1,13 @@
 """Densities after each round."""
 
+import math
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schedules import SCHEDULES, exponential, linear
+from pipeline.schedules import SCHEDULES, cubic, exponential, geometric, linear
 
 rounds = st.integers(1, 100)
 densities = st.floats(1e-4, 0.99)
@@ -33,6 +34,39 @@ def test_exponential_takes_the_same_share_of_the_survivors_in_every_round(densit
     steps = [1, *exponential(density, rounds)]
     for before, after in pairwise(steps):
         assert after / before == pytest.approx(density ** (1 / rounds), rel=1e-9)
+
+
+@given(density=densities, rounds=rounds)
+def test_cubic_takes_ever_less_and_at_its_end_as_good_as_nothing(density, rounds):
+    steps = [1, *cubic(density, rounds)]
+    assert len(steps) == rounds + 1 and steps[-1] == density
+    taken = [before - after for before, after in pairwise(steps)]
+    assert taken == sorted(taken, reverse=True)
+    assert taken[-1] == pytest.approx((1 - density) / rounds**3)
+
+
+def test_cubic_is_zhu_and_guptas_by_hand():
+    # Sparsity 0.9 + (0 - 0.9) * (1 - t / 2)^3 after step 1 of 2.
+    assert cubic(0.1, 2) == [pytest.approx(1 - 0.9 * 7 / 8), 0.1]
+
+
+@given(density=densities, pruned=st.floats(0.01, 0.9))
+def test_geometric_takes_its_share_of_the_survivors_and_ends_at_the_density(density, pruned):
+    steps = [1, *geometric(density, pruned)]
+    *whole, last = (after / before for before, after in pairwise(steps))
+    assert whole == pytest.approx([1 - pruned] * len(whole))
+    assert steps[-1] == density
+    assert 1 > last >= (1 - pruned) * (1 - 1e-9)
+    assert len(whole) + 1 == math.ceil(math.log(density) / math.log(1 - pruned) - 1e-9)
+
+
+def test_geometric_by_hand():
+    assert geometric(0.5, 0.2) == [pytest.approx(v) for v in (0.8, 0.64, 0.512)] + [0.5]
+    assert len(geometric(0.8**3, 0.2)) == 3  # though ln(0.8^3) / ln 0.8 is above 3 in floats
+    assert geometric(1, 0.2) == []
+    # Trainings that IMP takes, table 1 of the paper on pre-trained networks.
+    sparsities = [0.68, 0.84, 0.92, 0.96, 0.98, 0.99]
+    assert [len(geometric(1 - s, 0.2)) for s in sparsities] == [6, 9, 12, 15, 18, 21]
 
 
 def test_the_paper_s_twenty_rounds_by_hand():
