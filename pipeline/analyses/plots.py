@@ -29,20 +29,19 @@ def connectivity(path: Path) -> Figure:
     """Loss and error between two networks, with the line that no barrier would follow."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     percent = [100 * error for error in path.error]
-    for axis, values, name, unit in (
-        (axes[0], path.loss, "test loss", ""),
-        (axes[1], percent, "test error", " %"),
+    for axis, values, name, label, unit in (
+        (axes[0], path.loss, "loss", "test loss", ""),
+        (axes[1], percent, "error", "test error (%)", " points"),
     ):
         axis.plot(path.shares, values, "o-", markersize=3, color="C0", label="interpolated")
         axis.plot([0, 1], [values[0], values[-1]], ":", color="0.4", label="straight line")
         height = barrier(values, path.shares)
-        axis.set(
-            xlabel="share of the first network's weights",
-            ylabel=name + (f" ({unit.strip()})" if unit else ""),
-            title=f"{name}: {height.from_line:.3g}{unit} from the line,\n"
+        axis.set_title(
+            f"{name} barrier: {height.from_line:.3g}{unit} from the line,\n"
             f"{height.above_mean:.3g}{unit} above the mean of the ends",
+            fontsize=10,
         )
-        axis.title.set_fontsize(10)
+        axis.set(xlabel="share of the first network's weights", ylabel=label)
         axis.margins(y=0.15)
     _legend_right(axes[-1])
     return figure
@@ -57,12 +56,14 @@ def gradient_gram(cosines: Any, steps: Sequence[int]) -> Figure:
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).round().astype(int))
     axis.set_xticks(shown, [f"{steps[i]:,}" for i in shown])
     axis.set_yticks(shown, [f"{steps[i]:,}" for i in shown])
-    axis.set(xlabel="optimizer step", ylabel="optimizer step", title="do gradients agree?")
+    axis.set(
+        xlabel="optimizer step", ylabel="optimizer step", title="gradients during one training"
+    )
     figure.colorbar(image, label="cosine of two gradients (1 on the diagonal)", extend="max")
     return figure
 
 
-def overlap(layers: Mapping[str, Overlap]) -> Figure:
+def overlap(layers: Mapping[str, Overlap], *, title: str) -> Figure:
     """Agreement and Jaccard's index by layer, beside what chance gives."""
     figure, axes = plt.subplots(1, 2, figsize=_width(len(layers), panels=2), layout="constrained")
     for axis, value, chance, label in (
@@ -77,6 +78,7 @@ def overlap(layers: Mapping[str, Overlap]) -> Figure:
                   label="random masks of the\nsame layer densities")  # fmt: skip
         axis.set(ylabel=label, ylim=(0, 105))
         _layer_axis(axis, list(layers))
+    figure.suptitle(title, fontsize=10)
     _legend_right(axes[-1])
     return figure
 
@@ -110,14 +112,16 @@ def layer_densities(densities: Mapping[str, Mapping[str, float]]) -> Figure:
         color, line = plain.get(name, (f"C{i}", "-"))
         percent = [100 * value for value in values.values()]
         marker = "" if name in plain else "o"
-        axis.plot(percent, line, color=color, marker=marker, markersize=4, label=name)
+        axis.plot(
+            percent, line, color=color, marker=marker, markersize=4, label=name, clip_on=False
+        )
     _density_axis(axis, [value for layer in densities.values() for value in layer.values()])
     _layer_axis(axis, layers)
     _legend_right(axis)
     return figure
 
 
-def effective_paths(layers: Sequence[Mapping[str, Any]]) -> Figure:
+def effective_paths(layers: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     """Density of the kept and of the effective weights, and effective units, by layer.
 
     Args:
@@ -126,8 +130,12 @@ def effective_paths(layers: Sequence[Mapping[str, Any]]) -> Figure:
     names = [layer["layer"] for layer in layers]
     figure, axes = plt.subplots(1, 2, figsize=_width(len(names), panels=2), layout="constrained")
     kept, on_path = ([layer[key] for layer in layers] for key in ("density", "effective_density"))
-    axes[0].plot([100 * d for d in kept], "o-", color="0.5", markersize=5, label="kept")
-    axes[0].plot([100 * d for d in on_path], "o-", color="C0", markersize=3, label="on a path")
+    axes[0].plot(
+        [100 * d for d in kept], "o-", color="0.5", markersize=5, label="kept", clip_on=False
+    )
+    axes[0].plot(
+        [100 * d for d in on_path], "o-", color="C0", markersize=3, label="on a path", clip_on=False
+    )
     _density_axis(axes[0], kept + on_path)
     axes[0].legend(fontsize=8, frameon=False)
     shares = [100 * layer["effective_units"] / layer["units"] for layer in layers]
@@ -135,6 +143,7 @@ def effective_paths(layers: Sequence[Mapping[str, Any]]) -> Figure:
     axes[1].set(ylabel="units on a path (%)", ylim=(0, 105))
     for axis in axes:
         _layer_axis(axis, names)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -159,7 +168,7 @@ def _density_axis(axis: Any, densities: Sequence[float]) -> None:
     axis.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(least)))
     axis.set_ylim(0, 150)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axis.set_ylabel("layer density (% of weights kept)")
+    axis.set_ylabel("share of the layer's weights (%)")
 
 
 def _legend_right(axis: Any) -> None:

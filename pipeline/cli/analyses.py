@@ -1,6 +1,7 @@
 """What `autos analyse` does: find masks, networks and stores by name, analyse, say what is seen."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,7 @@ def analyse_overlap(first: Path, second: Path) -> Analysis:
         "summary": {"chance_with_these_layer_densities": overlap.layerwise_chance(layers)},
         "about": {"first": str(first), "second": str(second)},
     }
-    return Analysis(facts, lambda: _plots().overlap(layers))
+    return Analysis(facts, lambda: _plots().overlap(layers, title=" and ".join(masks)))
 
 
 def _overlap(layer: overlap.Overlap) -> Facts:
@@ -291,7 +292,7 @@ def analyse_effective_paths(
         },
         "about": {"mask": str(file), "model": model, "data": data, "shape": list(sample)},
     }
-    return Analysis(facts, lambda: _plots().effective_paths(rows))
+    return Analysis(facts, lambda: _plots().effective_paths(rows, title=str(file)))
 
 
 def load_mask(file: Path) -> Mask:
@@ -307,7 +308,7 @@ def load_masks(files: Sequence[Path]) -> dict[str, Mask]:
 
 
 def _labels(files: Sequence[Path]) -> dict[str, Path]:
-    """Names of files without folder and ending, unless these do not tell them apart.
+    """Names of files without ending, and with no more folders than tell them apart.
 
     Raises:
         UserError: a file is given twice.
@@ -315,7 +316,10 @@ def _labels(files: Sequence[Path]) -> dict[str, Path]:
     if len(set(files)) < len(files):
         raise UserError(f"{next(f for f in files if files.count(f) > 1)}: is given twice")
     short = {file.stem: file for file in files}
-    return short if len(short) == len(files) else {str(file): file for file in files}
+    if len(short) == len(files):
+        return short
+    common = os.path.commonpath([file.absolute().parent for file in files])
+    return {str(file.absolute().relative_to(common).with_suffix("")): file for file in files}
 
 
 def _network_and_shape(
