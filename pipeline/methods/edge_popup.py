@@ -1,14 +1,14 @@
 """Edge-popup (Ramanujan et al., CVPR 2020): train a score per weight, keep the highest |score|.
 
-Section 3.1: forward, each layer keeps the weights with the k highest |s|; backward, the mask counts
-as |s|, so that dL/ds = dL/dW * w * sign(s). Scores start at U(-1, 1) / sqrt(fan_in), weights are
-constants with random signs, and BatchNorm has no parameters. What is found are those constants:
-fine-tuning starts from them.
+Forward, each layer keeps the weights with the k highest |s|; backward, the mask counts as |s|, so
+that dL/ds = dL/dW * w * sign(s). Scores start at U(-1, 1) / sqrt(fan_in), weights are constants
+with the signs of the initialisation, and BatchNorm has no parameters. Fine-tuning starts from those
+constants.
 
-Constants are scaled for the density, sqrt(2 / (fan_in * k)) (section 5 of the paper). The authors'
-code takes fan_in * (1 - k) instead, which is right only for k = 1/2. Layers keep the same density
-as exactly as whole weights allow: the counts sum up to the count of the network, so that a layer
-may be left with none where k * n is below one; the authors' code always keeps one.
+They are scaled for the density, sqrt(2 / (fan_in * k)), as in the paper. The authors' code takes
+fan_in * (1 - k) instead, which is right only for k = 1/2. Layers keep the same density as exactly
+as whole weights allow: their counts sum up to that of the network, so that a layer may be left with
+none where k * n is below one; the authors' code always keeps one.
 
 The other settings are the variants of Rare Gems (Sreenivasan et al., NeurIPS 2022, Table 3): one
 threshold for all layers, a density that falls step by step to the final one, and a penalty on the

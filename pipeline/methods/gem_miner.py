@@ -3,8 +3,9 @@
 Scores p in [0, 1] start uniform; the mask is r(p) * q, where r rounds (p >= 1/2) and q marks the
 weights that are not frozen. The loss has a penalty lambda * ||p||^2, its gradient passes r as if it
 were the identity, and p is projected to [0, 1] after each step. Again and again those of the lowest
-scores, over all layers, are frozen: q = 0 for good. Weights are constants with random signs,
-sqrt(2 / fan_in) large, BatchNorm has no parameters; fine-tuning starts from those constants.
+scores, over all layers, are frozen: q = 0 for good. Weights are constants of size sqrt(2 / fan_in)
+with the signs of the initialisation, BatchNorm has no parameters; fine-tuning starts from those
+constants.
 
 Algorithm 1 as printed prunes the fraction 1 - exp(-cj) of what is left in epoch j, which compounds
 to nearly nothing; its text means exp(-cj) of all weights, the density d^(j / E). As in the authors'

@@ -1,4 +1,4 @@
-"""Supermask (Zhou et al., NeurIPS 2019, section 4.2): train the probability to keep each weight.
+"""Supermask (Zhou et al., NeurIPS 2019): train the probability to keep each weight.
 
 A mask is drawn for each step from Bernoulli(sigmoid(v)), and its gradient passes to the sigmoid:
 dL/dv = dL/dm * sigmoid(v) * (1 - sigmoid(v)). v starts at 0, where half of the weights are kept.
