@@ -47,10 +47,10 @@ def connectivity(path: Path) -> Figure:
     return figure
 
 
-def gradient_gram(cosines: Any, steps: Sequence[int]) -> Figure:
+def gradient_gram(cosines: np.ndarray, steps: Sequence[int]) -> Figure:
     """Cosines between gradients; colours reach to the largest off the diagonal."""
     figure, axis = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
-    others = np.array(cosines) - np.eye(len(steps))
+    others = cosines - np.eye(len(steps))
     limit = max(float(np.abs(others).max()), 0.01)
     image = axis.imshow(cosines, cmap=SIGNED, vmin=-limit, vmax=limit, origin="lower")
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).round().astype(int))

@@ -180,7 +180,7 @@ def analyse_gradients(training: Training, *, every: int | None) -> Analysis:
         "cosines": cosines.tolist(),
         "about": training.about(),
     }
-    return Analysis(facts, lambda: _plots().gradient_gram(cosines, steps))
+    return Analysis(facts, lambda: _plots().gradient_gram(cosines.numpy(), steps))
 
 
 def analyse_overlap(first: Path, second: Path) -> Analysis:

@@ -13,7 +13,7 @@ from pipeline.images import ImageSet
 
 @dataclass(frozen=True)
 class TrainingSource:
-    """A network at its initialisation, and a whole image set."""
+    """A network at its initialisation, in training mode, and a whole image set."""
 
     model: nn.Module
     images: ImageSet
@@ -42,4 +42,5 @@ def open_training(model: str, images: str, *, weights: Path | None, seed: int) -
     """
     found = open_images(images)
     form = ImageForm(found.classes, found.channels, found.size)
-    return TrainingSource(build(model, seed=seed, form=lambda: form, weights=weights), found)
+    network = build(model, seed=seed, form=lambda: form, weights=weights)
+    return TrainingSource(network.train(), found)
