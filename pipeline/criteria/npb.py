@@ -34,18 +34,11 @@ from torch import Tensor, nn
 from pipeline.allocation import erk
 from pipeline.batches import ones, run
 from pipeline.config import Config
+from pipeline.connectivity import without_normalisation
 from pipeline.criterion import Criterion
 from pipeline.method import Context
 from pipeline.prunable import is_transposed, prunable, slots
 from pipeline.selection import Scores
-
-NORMS = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.RMSNorm,
-)
 
 
 class Settings(Config):
@@ -99,11 +92,9 @@ def score(model: nn.Module, context: Context) -> Scores:
     ]
     for name, parameter in model.named_parameters():
         parameter.fill_(0 if name.endswith("bias") else 1)
-    for module in model.modules():
-        if isinstance(module, NORMS):
-            hooks.append(module.register_forward_hook(lambda _, args, output: (*args, output)[0]))
     try:
-        run(model, ones(next(iter(context.batches))))
+        with without_normalisation(model):
+            run(model, ones(next(iter(context.batches))))
     finally:
         for hook in hooks:
             hook.remove()
