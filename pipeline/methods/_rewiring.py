@@ -16,34 +16,19 @@ from torch import Tensor, nn
 
 from pipeline.budget import Budget
 from pipeline.callbacks import Callback, Loop
-from pipeline.errors import UserError
 from pipeline.masks import Mask
 from pipeline.method import Context, Found
 from pipeline.prunable import prunable
+from pipeline.selection import kept_by
 
 Allocation = Callable[[Mapping[str, torch.Size], int], dict[str, int]]
 
 
-def kept(model: nn.Module, density: float) -> int:
-    """How many weights are kept. Raises UserError: none."""
-    total = sum(weight.numel() for weight in prunable(model).values())
-    count = round(density * total)
-    if not count:
-        raise UserError(
-            f"density {density:g} keeps 0 of {total} weights; between 1 and {total} can be kept "
-            "here"
-        )
-    return count
-
-
 def random_mask(model: nn.Module, context: Context, allocation: Allocation) -> Mask:
-    """Random positions, as many in every layer as `allocation` gives it.
-
-    Raises:
-        UserError: the density keeps no weight.
-    """
+    """Random positions, as many in every layer as `allocation` gives it."""
     shapes = {name: weight.shape for name, weight in prunable(model).items()}
-    counts = allocation(shapes, kept(model, context.density))
+    total = sum(shape.numel() for shape in shapes.values())
+    counts = allocation(shapes, kept_by(context.density, total, total))
     return Mask(
         {
             name: pick(torch.ones(shape, dtype=torch.bool), counts[name], context.generator)

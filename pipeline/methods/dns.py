@@ -25,8 +25,8 @@ from pipeline.callbacks import Callback, Loop
 from pipeline.config import Config
 from pipeline.masks import Mask
 from pipeline.method import Context, Found, TrainingMethod
-from pipeline.methods._rewiring import found, kept
-from pipeline.selection import keep_top
+from pipeline.methods._rewiring import found
+from pipeline.selection import keep_top, kept_by
 
 
 class Settings(Config):
@@ -42,13 +42,9 @@ class Settings(Config):
 
 
 class DNS(Callback):
-    def __init__(
-        self, settings: Settings, density: float, count: int, generator: torch.Generator
-    ) -> None:
-        """Args: count: weights that `density` keeps."""
+    def __init__(self, settings: Settings, density: float, generator: torch.Generator) -> None:
         self.settings = settings
         self.density = density
-        self.count = count
         self.generator = generator
 
     @torch.no_grad()
@@ -95,7 +91,7 @@ class DNS(Callback):
 
     def _renew(self, loop: Loop) -> None:
         every = torch.cat([part.flatten() for part in self._deviations(loop).values()])
-        rest = len(every) - self.count
+        rest = len(every) - kept_by(self.density, len(every), len(every))
         c = every.kthvalue(rest).values if rest else every.new_tensor(-torch.inf)
         for name, weight in loop.weights.items():
             size, keep = weight.abs(), loop.keep[name]
@@ -105,8 +101,7 @@ class DNS(Callback):
 
 
 def search(model: nn.Module, context: Context, budget: Budget) -> Found:
-    count = kept(model, context.density)
-    surgery = DNS(context.settings, context.density, count, context.generator)
+    surgery = DNS(context.settings, context.density, context.generator)
     budget.train(model, mask=Mask.dense(model), callbacks=[surgery])
     return found(model, surgery.keep)
 

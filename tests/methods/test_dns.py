@@ -13,9 +13,8 @@ from pipeline.prunable import prunable
 
 def surgery(loop, count, **settings):
     total = sum(weight.numel() for weight in loop.weights.values())
-    callback = DNS(
-        Settings(gamma=0, **settings), count / total, count, torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    callback = DNS(Settings(gamma=0, **settings), count / total, generator)
     callback.on_start(loop)
     return callback
 
@@ -79,12 +78,25 @@ def test_thresholds_are_mean_plus_c_deviations_of_the_first_weights_of_each_laye
     assert sum(int(keep.sum()) for keep in loop.keep.values()) in (11, 12)
 
 
+def test_the_deviation_is_that_of_all_weights_and_not_of_a_sample(toy):
+    loop = toy({"a": [[10.0, -20.0, 30.0, 40.0]], "b": [[1.0, 3.0]]})
+    callback = surgery(loop, 1, band=1e-9)
+    callback.before_step(loop)
+    # 25 + 2.5 * sqrt(125), and 2 + 3 * 1. For samples it would be 2.2 and 2.1 deviations.
+    loop.weights["a.weight"].data.copy_(torch.tensor([[0, 0, 0, 52.95]]))
+    loop.weights["b.weight"].data.copy_(torch.tensor([[5.0, 0]]))
+    loop.step = callback.stop
+    callback.after_step(loop)
+    assert loop.keep["a.weight"].tolist() == [[0, 0, 0, 0]]
+    assert loop.keep["b.weight"].tolist() == [[1, 0]]
+
+
 def test_a_mask_is_renewed_less_and_less_often(toy):
     def renewals(**settings):
         weights = torch.linspace(0.1, 5, 50).view(1, 50)
         loop = toy({"a": weights}, steps=1000)
         generator = torch.Generator().manual_seed(0)
-        callback = DNS(Settings(end=1, band=0, **settings), 0.5, 25, generator)
+        callback = DNS(Settings(end=1, band=0, **settings), 0.5, generator)
         callback.on_start(loop)
         found = []
         for _ in range(900):
