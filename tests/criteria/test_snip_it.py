@@ -1,0 +1,36 @@
+"""SNIP-it: SNIP in rounds."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipeline.criteria import CRITERIA
+from pipeline.pruning import prune
+
+SNIP_IT = CRITERIA["snip_it"]
+
+
+def equal(one, two):
+    return all(torch.equal(one.keep[name], two.keep[name]) for name in one.keep)
+
+
+def test_one_round_is_snip_and_seven_are_not(mlp, batches):
+    snip = prune(mlp, CRITERIA["snip"], batches, density=0.05)
+    assert equal(prune(mlp, SNIP_IT, batches, density=0.05, settings={"rounds": 1}), snip)
+    assert not equal(prune(mlp, SNIP_IT, batches, density=0.05), snip)
+
+
+@pytest.mark.parametrize(("density", "rounds"), [(0.02, 7), (0.49, 7), (0.5, 1), (0.9, 1)])
+def test_scores_seven_times_on_the_way_below_a_half(mlp, batches, density, rounds):
+    left = []
+
+    def recording(model, context):
+        left.append(sum(int(w.count_nonzero()) for w in (model.fc1.weight, model.fc2.weight)))
+        return SNIP_IT.score(model, context)
+
+    prune(mlp, replace(SNIP_IT, score=recording), batches, density=density)
+    assert len(left) == rounds
+    if density == 0.02:  # of the authors: .5, .74, .86, .92, .95, .965 are removed
+        shares = [1, 0.5, 0.26, 0.14, 0.08, 0.05, 0.035]
+        assert left == [round(share * 804) for share in shares]
