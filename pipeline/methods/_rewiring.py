@@ -9,32 +9,23 @@ Where the authors count steps and an epoch is shorter than their interval, the m
 each epoch; where it changes after epochs, a training of a single one is static.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.budget import Budget
 from pipeline.callbacks import Callback, Loop
+from pipeline.layerwise import Allocation, random_positions
 from pipeline.masks import Mask
 from pipeline.method import Context, Found
-from pipeline.prunable import prunable
-from pipeline.selection import kept_by
-
-Allocation = Callable[[Mapping[str, torch.Size], int], dict[str, int]]
+from pipeline.selection import keep_top
 
 
-def random_mask(model: nn.Module, context: Context, allocation: Allocation) -> Mask:
-    """Random positions, as many in every layer as `allocation` gives it."""
-    shapes = {name: weight.shape for name, weight in prunable(model).items()}
-    total = sum(shape.numel() for shape in shapes.values())
-    counts = allocation(shapes, kept_by(context.density, total, total))
-    return Mask(
-        {
-            name: pick(torch.ones(shape, dtype=torch.bool), counts[name], context.generator)
-            for name, shape in shapes.items()
-        }
-    )
+def random_mask(model: nn.Module, context: Context, allocate: Allocation) -> Mask:
+    """Random positions, as many in every layer as are allocated to it."""
+    scores = random_positions(model, context, allocate)
+    return keep_top(scores, context.density, within=Mask.dense(model))
 
 
 def train(
