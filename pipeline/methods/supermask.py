@@ -59,7 +59,8 @@ class Supermask(Search):
 
     def choose(self, loop: Loop) -> dict[str, Tensor]:
         return {
-            name: torch.bernoulli(part.sigmoid().cpu(), generator=self.generator)
+            # Bernoulli's values; torch.bernoulli would fail on NaN before the training says why.
+            name: torch.rand(part.shape, generator=self.generator) < part.sigmoid().cpu()
             for name, part in self.scores.items()
         }
 
