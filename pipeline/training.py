@@ -35,6 +35,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 # Lightning advises DataLoader workers, which in-memory batches do not need.
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 warnings.filterwarnings("ignore", message=".*treespec.*")
+# A caller may have frozen some of the layers.
+warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
 
 
 @dataclass(frozen=True)
