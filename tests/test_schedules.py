@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schedules import SCHEDULES, cubic, exponential, geometric, linear
+from pipeline.schedules import SCHEDULES, cubic, exponential, geometric, halving, linear
 
 rounds = st.integers(1, 100)
 densities = st.floats(1e-4, 0.99)
@@ -72,3 +72,23 @@ def test_geometric_by_hand():
 def test_the_paper_s_twenty_rounds_by_hand():
     assert linear(0.01, 20)[:2] == pytest.approx([0.9505, 0.901])
     assert exponential(0.01, 20)[:2] == pytest.approx([0.7943, 0.6310], abs=1e-4)
+
+
+def test_halving_is_that_of_snip_it():
+    assert halving(0.02, 7) == pytest.approx([0.5, 0.26, 0.14, 0.08, 0.05, 0.035, 0.02])
+
+
+@given(density=st.floats(1e-4, 0.49), rounds=rounds)
+def test_halving_halves_the_distance_in_every_round_but_the_last(density, rounds):
+    steps = halving(density, rounds)
+    assert len(steps) == rounds and steps[-1] == density
+    distances = [step - density for step in steps[:-1]]
+    assert all(
+        after == pytest.approx(before / 2, abs=1e-15) for before, after in pairwise(distances)
+    )
+    assert not distances or distances[0] == pytest.approx(1 / 2 - density)
+
+
+@given(density=st.floats(0.5, 1), rounds=rounds)
+def test_halving_to_a_half_or_more_is_one_round(density, rounds):
+    assert halving(density, rounds) == [density]
