@@ -143,16 +143,16 @@ def _pass(
     called: list[nn.Module] = []
     arrived: list[Tensor] = []
 
-    def replace(layer: nn.Module) -> None:
-        compute = layer.forward
+    computing = {layer: layer.forward for layer in layers}
 
+    def replace(layer: nn.Module) -> None:
         def forward(inputs: Tensor) -> Tensor:
             value, tangent = forward_ad.unpack_dual(inputs)
             index = len(called)
             called.append(layer)
             arrived.append(_by_unit(layer, torch.zeros_like(value) if tangent is None else tangent))
             if index == len(shapes):  # the first pass finds the shapes
-                shapes.append(compute(value.detach()).shape)
+                shapes.append(computing[layer](value.detach()).shape)
             return leave(index, layer, value.new_ones(shapes[index]))
 
         layer.forward = forward
@@ -162,8 +162,8 @@ def _pass(
     try:
         return logits(run(model, sample)).sum(), called, arrived
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer, forward in computing.items():
+            layer.forward = forward
 
 
 def _varying(tensor: Tensor) -> Tensor:

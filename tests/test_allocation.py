@@ -1,12 +1,14 @@
-"""Erdos-Renyi-Kernel layer sizes."""
+"""Layer sizes."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.allocation import er, erk, share, uniform
+from pipeline.allocation import er, erk, share, smart_ratio, uniform, uniform_plus
+from pipeline.errors import UserError
 
 shape = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple)
 networks = st.lists(shape, min_size=1, max_size=6).map(
@@ -102,3 +104,73 @@ def test_share_by_hand():
     # a is full with 2; b and c share the other 6 as 1 : 2.
     assert share(8, {"a": 9.0, "b": 1.0, "c": 2.0}, room) == {"a": 2, "b": 2, "c": 4}
     assert share(15, {"a": 0.0, "b": 1.0, "c": 0.0}, room) == {"a": 1, "b": 10, "c": 4}
+
+
+@given(networks, st.data())
+def test_uniform_plus_keeps_the_first_convolution_and_enough_of_the_last_layer(shapes, data):
+    kept = data.draw(st.integers(1, size(shapes)))
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    convolution = next((name for name in shapes if len(shapes[name]) > 2), None)
+    linear = next((name for name in reversed(shapes) if len(shapes[name]) == 2), None)
+    first = sizes.get(convolution, 0)
+    try:
+        counts = uniform_plus(shapes, kept)
+    except UserError:
+        assert kept < first + math.ceil(sizes.get(linear, 0) / 5)
+        return
+    assert sum(counts.values()) == kept
+    assert all(0 <= counts[name] <= sizes[name] for name in sizes)
+    assert convolution is None or counts[convolution] == first
+    if linear is not None:
+        assert counts[linear] > sizes[linear] / 5 - 1  # uniform ones are rounded, too
+    others = set(sizes) - {convolution, linear}
+    densities = (
+        [(counts[n] - 1) / sizes[n] for n in others],
+        [(counts[n] + 1) / sizes[n] for n in others],
+    )
+    assert max(densities[0], default=0) <= min(densities[1], default=1) + 1e-9
+
+
+def test_uniform_plus_by_hand():
+    shapes = {"conv1": (4, 1, 5, 5), "conv2": (4, 10, 5, 5), "fc": (10, 100)}  # 100, 1000, 1000
+    assert uniform_plus(shapes, 1100) == {"conv1": 100, "conv2": 500, "fc": 500}
+    assert uniform_plus(shapes, 400) == {"conv1": 100, "conv2": 100, "fc": 200}  # not 150 and 150
+    assert uniform_plus(shapes, 400, last=0) == {"conv1": 100, "conv2": 150, "fc": 150}
+    with pytest.raises(UserError, match=r"conv1 and fc alone keep 300 weights, but .* 299 in all"):
+        uniform_plus(shapes, 299)
+
+
+@given(networks, st.booleans(), st.data())
+def test_smart_ratio_falls_with_depth_and_sums_to_the_budget(shapes, steep, data):
+    kept = data.draw(st.integers(1, size(shapes)))
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    linear = next((name for name in reversed(shapes) if len(shapes[name]) == 2), None)
+    last = round(0.3 * sizes.get(linear, 0))
+    if kept < last:
+        with pytest.raises(UserError, match=f"alone keep {last} weights"):
+            smart_ratio(shapes, kept, steep=steep)
+        return
+    counts = smart_ratio(shapes, kept, steep=steep)
+    others = [name for name in sizes if name != linear]
+    assert sum(counts.values()) == kept
+    assert all(0 <= counts[name] <= sizes[name] for name in sizes)
+    room = sum(sizes[name] for name in others)
+    assert linear is None or counts[linear] == max(last, kept - room)
+    for before, after in pairwise(others):
+        assert (counts[before] + 1) / sizes[before] >= (counts[after] - 1) / sizes[after] - 1e-9
+
+
+def test_smart_ratio_by_hand():
+    shapes = {"conv1": (10, 10, 10), "conv2": (100, 10, 1), "conv3": (10, 10, 10), "fc": (10, 10)}
+    # As 20 : 12 : 6 of layers 1 to 3 of 4; 30 for the last.
+    assert smart_ratio(shapes, 410) == {"conv1": 200, "conv2": 120, "conv3": 60, "fc": 30}
+    # The first has 250 too many of 1250 : 750 : 375, which just fit into the second.
+    assert smart_ratio(shapes, 2405) == {"conv1": 1000, "conv2": 1000, "conv3": 375, "fc": 30}
+    # Divided by 1, 4 and 9: 20 : 3 : 2/3.
+    assert smart_ratio(shapes, 740, steep=True) == {
+        "conv1": 600,
+        "conv2": 90,
+        "conv3": 20,
+        "fc": 30,
+    }
+    assert smart_ratio(shapes, 3090)["fc"] == 90
