@@ -11,7 +11,7 @@ from pipeline.predictor import Predictor
 from stages._stage import Stage
 
 MODEL, ALIAS = "autos", "champion"
-CODE = Path("stages/_mlflow_model.py")
+CODE = Path(__file__).with_name("_mlflow_model.py")
 REQUIREMENTS = ("torch", "torchvision", "numpy", "pandas", "safetensors")
 
 
