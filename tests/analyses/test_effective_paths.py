@@ -125,7 +125,8 @@ class Bypassed(nn.Module):
 
     def __init__(self, pool):
         super().__init__()
-        self.conv, self.norm, self.bound = nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.ReLU6()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.norm, self.bound = nn.BatchNorm2d(3), nn.ReLU6()
         self.pool, self.fc = pool, nn.Linear(3, 2)
 
     def forward(self, x):
@@ -146,10 +147,13 @@ class Bypassed(nn.Module):
     ],
 )
 def test_only_sums_and_averages_are_left(pool, share):
-    """16 pixels, 3 channels, 2 outputs: 96 paths, divided by the windows' size."""
+    """Pixels of 4 x 4 have 10 x 10 neighbours, at the rim fewer: the mean is not the maximum.
+
+    With 3 channels and 2 outputs there are 600 paths, divided by the size of the windows.
+    """
     model = Bypassed(pool)
     found = effective(model, Mask.dense(model), (1, 4, 4))
-    assert paths(found) == pytest.approx(96 * share)
+    assert paths(found) == pytest.approx(600 * share)
     assert found.mask.density == 1
 
 
@@ -175,9 +179,12 @@ def test_a_shortcut_is_a_path():
 def test_depth_overflows_nothing():
     """400 times 10 units have 10^400 paths; double precision ends at 10^308."""
     model = perceptron(*[10] * 400)
-    found = effective(model, Mask.dense(model), (10,))
-    assert found.log10_paths == pytest.approx(400)
-    assert found.mask.density == 1
+    mask = Mask({name: keep.clone() for name, keep in Mask.dense(model).keep.items()})
+    *_, before, last = mask.keep
+    mask.keep[last][:, 3] = False
+    found = effective(model, mask, (10,))
+    assert found.log10_paths == pytest.approx(399 + math.log10(9))
+    assert found.mask.kept == mask.kept - 10 and not found.mask.keep[before][3].any()
 
 
 def test_attention_is_refused():
