@@ -306,6 +306,7 @@ def test_a_training_that_fails_leaves_nothing(autos, folder, image_store):
             ["--shape 1,x: must be sizes with commas"],
         ),
         (["gradients", *TRAINING, "no_such_set"], ["unknown image set 'no_such_set'"]),
+        ([], ["Missing command; see `autos analyse --help`"]),
         (["connectivity"], ["--model", "autos analyse connectivity --help"]),
     ],
 )

@@ -14,7 +14,6 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and `--help` does wi
 
 app = typer.Typer(
     rich_markup_mode=None,
-    no_args_is_help=True,
     help="Look into masks, trainings and surviving scores: a table, and a plot if asked.",
 )
 
