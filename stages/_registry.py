@@ -12,6 +12,7 @@ from stages._stage import Stage
 
 MODEL, ALIAS = "autos", "champion"
 CODE = Path(__file__).with_name("_mlflow_model.py")
+PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("pipeline", "models")]
 REQUIREMENTS = ("torch", "torchvision", "numpy", "pandas", "safetensors")
 
 
@@ -39,7 +40,7 @@ def register(stage: Stage, folder: Path) -> None:
             model = mlflow.pyfunc.log_model(
                 name=MODEL,
                 python_model=str(CODE),
-                code_paths=["pipeline", "models"],
+                code_paths=PACKAGES,
                 artifacts={"predictor": str(folder)},
                 signature=ModelSignature(
                     inputs=Schema(
