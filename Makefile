@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: setup repro shipped test lint bench ui constraints readme
+.PHONY: setup repro shipped compare test lint bench ui constraints readme
 
 setup: $(STAMP)
 
@@ -33,6 +33,10 @@ endif
 shipped:
 	$(MAKE) repro PROFILE=shipped ARGS=train_predictor
 	cp data/predictor/predictor.json data/predictor/predictor.safetensors pipeline/shipped/
+
+# Ten to twenty minutes each, on two CPU cores: NAME=autos, dynamic, jackpots, pretrained, rare_gems.
+compare: setup
+	python -m comparisons $(NAME)
 
 test: setup
 	pytest $(ARGS)
