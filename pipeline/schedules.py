@@ -34,7 +34,7 @@ def geometric(final: float, pruned: float) -> list[float]:
 
     These are ceil(ln d / ln(1 - pruned)) rounds, none if nothing is pruned.
     """
-    rounds = math.ceil(math.log(final) / math.log(1 - pruned) - 1e-9)  # 0.512 is three rounds of 0.8
+    rounds = math.ceil(math.log(final) / math.log(1 - pruned) - 1e-9)  # 0.512 is 0.8^3
     return [(1 - pruned) ** t for t in range(1, rounds)] + [final][:rounds]
 
 
