@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
 
-from pipeline.batches import Prepared
+from pipeline.batches import Batches, Loss, Prepared
 from pipeline.masks import Mask
 from pipeline.method import Context, Found, Method
 from pipeline.prunable import prunable
@@ -61,3 +61,18 @@ class Criterion(Method):
                 # Within: scores may be computed only when they are read.
                 mask = keep_top(self.score(scored, context), target, within=mask)
         return Found(mask)
+
+
+class Predicts(Protocol):
+    """A trained predictor."""
+
+    def survival(self, model: nn.Module, batches: Batches, loss: Loss) -> Scores: ...
+
+
+def predicted(predictor: Predicts) -> Criterion:
+    """The criterion by which a predictor prunes."""
+
+    def score(model: nn.Module, context: Context) -> Scores:
+        return predictor.survival(model, context.batches, context.loss)
+
+    return Criterion(score)

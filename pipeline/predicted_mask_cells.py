@@ -5,6 +5,7 @@ Apart from the other cells, so that theirs do not depend on the predictor's code
 
 from pathlib import Path
 
+from pipeline.criterion import predicted
 from pipeline.mask_cells import MaskCell, find_mask
 from pipeline.predictor import Predictor
 from pipeline.units import Result
@@ -17,4 +18,4 @@ class PredictedMaskCell(MaskCell):
 
 
 def predicted_mask(cell: PredictedMaskCell) -> Result:
-    return find_mask(cell, Predictor.load(cell.predictor).criterion)
+    return find_mask(cell, predicted(Predictor.load(cell.predictor)))

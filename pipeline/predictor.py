@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from models.autos import BACKBONES
-from pipeline.criterion import Criterion
+from pipeline.batches import Batches, Loss, cross_entropy
 from pipeline.errors import UserError
 from pipeline.files import CURE, check_kind, file_digest, read_json, write_json
 from pipeline.gradients import mean_gradient
-from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.selection import PIECE, Scores, StreamedScores
 from pipeline.table import Table
@@ -149,21 +148,20 @@ class Predictor:
     def inputs(self) -> list[Input]:
         return self.about["inputs"]
 
-    @property
-    def criterion(self) -> Criterion:
-        """As `prune` takes it; `prune` takes the predictor itself as well."""
-        return Criterion(self.survival)
-
-    def survival(self, model: nn.Module, context: Context) -> Scores:
+    def survival(self, model: nn.Module, batches: Batches, loss: Loss = cross_entropy) -> Scores:
         """Predicted survival of every prunable weight of `model`, in [0, 1] up to error.
 
         The scores are computed when they are read.
+
+        Args:
+            batches: to take the gradient on, as `prune` takes them.
+            loss: of the model's output and a batch.
         """
         values: dict[Input, Mapping[str, Tensor]] = {
             "weight": {name: weight.detach() for name, weight in prunable(model).items()}
         }
         if "gradient" in self.inputs:
-            values["gradient"] = mean_gradient(model, context.batches, context.loss)
+            values["gradient"] = mean_gradient(model, batches, loss)
         return PredictedScores(self.table, self.inputs, values)
 
     def predict(self, values: Mapping[Input, Tensor], sizes: Sequence[int] | None = None) -> Tensor:

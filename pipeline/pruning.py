@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from pipeline.batches import Batches, Loss, cross_entropy
 from pipeline.budget import Budget
 from pipeline.compute import Hardware
 from pipeline.cost import counting
-from pipeline.criterion import Criterion
+from pipeline.criterion import Predicts, predicted
 from pipeline.errors import UserError
 from pipeline.gradients import finite
 from pipeline.masks import Mask
@@ -24,20 +24,13 @@ from pipeline.working_copy import named_tensors, random_state
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-class HasCriterion(Protocol):
-    """A trained predictor, for example."""
-
-    @property
-    def criterion(self) -> Criterion: ...
-
-
 class EmptyLayerWarning(UserWarning):
     """A mask keeps nothing in some layer, so that no signal passes through it."""
 
 
 def prune(
     model: nn.Module,
-    method: Method | HasCriterion,
+    method: Method | Predicts,
     batches: Batches,
     *,
     density: float,
@@ -54,7 +47,7 @@ def prune(
 
 def find(
     model: nn.Module,
-    method: Method | HasCriterion,
+    method: Method | Predicts,
     batches: Batches,
     *,
     density: float,
@@ -114,7 +107,7 @@ def find(
 
 def _find(
     model: nn.Module,
-    method: Method | HasCriterion,
+    method: Method | Predicts,
     batches: Batches,
     *,
     density: float,
@@ -127,7 +120,7 @@ def _find(
     if not 0 < density <= 1:
         raise UserError(f"the density is above 0 and at most 1, not {density:g}")
     if not isinstance(method, Method):
-        method = method.criterion
+        method = predicted(method)
     check_prunable(model)
     context = Context(
         batches,

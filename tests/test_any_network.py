@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from models.autos import BACKBONES
 from pipeline.allocation import erk
 from pipeline.criteria import CRITERIA
+from pipeline.criterion import Criterion, predicted
 from pipeline.errors import UserError
 from pipeline.gradients import mean_gradient
 from pipeline.masks import Mask
@@ -602,7 +603,7 @@ def test_scoring_leaves_everything_as_it_was_to_the_bit(used, criterion):
 
 
 def test_so_does_scoring_that_raises_in_the_middle(used, criterion):
-    inner = getattr(criterion, "criterion", criterion)
+    inner = criterion if isinstance(criterion, Criterion) else predicted(criterion)
 
     def score(model, context):
         dict(inner.score(model, context))

@@ -97,7 +97,7 @@ def test_scores_move_with_the_weights():
 
 def test_as_a_criterion_it_scores_the_weights_and_mean_gradients_of_all_layers(conv_net, batches):
     predictor = untrained()
-    scores = predictor.survival(conv_net, context(batches))
+    scores = predictor.survival(conv_net, batches)
     gradient, weights = mean_gradient(conv_net, batches), prunable(conv_net)
     flat = {
         "weight": torch.cat([weight.detach().flatten() for weight in weights.values()]),
@@ -121,7 +121,7 @@ def test_as_a_criterion_it_keeps_the_density_and_leaves_the_model_alone(conv_net
 
 
 def test_with_weights_alone_it_reads_no_images(mlp):
-    scores = untrained(["weight"]).survival(mlp, context(None))
+    scores = untrained(["weight"]).survival(mlp, [])
     assert scores["fc1.weight"].shape == (12, 64)
 
 
@@ -134,7 +134,7 @@ def test_with_gradients_alone_it_sees_of_the_weights_only_their_layers_size(mlp,
     units = [gradient[name] * w.square().mean().sqrt() for name, w in weights.items()]
     x = torch.cat([unit.detach().flatten() for unit in units])
     expected = predictor.table([x], [float(x.square().mean().sqrt())])
-    scores = predictor.survival(mlp, context(batches))
+    scores = predictor.survival(mlp, batches)
     found = torch.cat([score.flatten() for score in scores.values()])
     torch.testing.assert_close(found, expected)
 
@@ -235,7 +235,7 @@ def test_table_and_network_keep_the_same_weights(kind, predictors, wide, batches
     scored = predictor.score(features(BOTH, flat, sizes))
     predicted = predictor.predict(flat, sizes)
     assert (predicted - scored).abs().max() < 0.02 * (scored.max() - scored.min())
-    survival = predictor.survival(wide, context(batches))
+    survival = predictor.survival(wide, batches)
     assert torch.equal(torch.cat([survival[name].flatten() for name in weights]), predicted)
     everything = Mask({"": torch.ones(92_360, dtype=torch.bool)})
     for density in (0.1, 0.05, 0.01):

@@ -15,7 +15,7 @@ from pipeline.criteria import CRITERIA
 from pipeline.errors import UserError
 from pipeline.executor import run
 from pipeline.irp import SourceConfig, units
-from pipeline.mask_cells import hand_made_mask
+from pipeline.mask_cells import method_mask
 from pipeline.masks import Mask
 from pipeline.stores import read_store, write_store
 from pipeline.units import Result, Unit, read_result
@@ -140,7 +140,7 @@ def test_the_code_that_is_used_changes_the_key(real_code):
         (CRITERIA["grasp"].score,),
         (ARCHITECTURES["lenet_5"], CRITERIA["snip"].score),
     ]
-    keys = {Unit("stage/a", hand_made_mask, Settings(), {}, uses).key for uses in used}
+    keys = {Unit("stage/a", method_mask, Settings(), {}, uses).key for uses in used}
     assert len(keys) == len(used)
 
 

@@ -20,6 +20,7 @@ from pipeline.cli.outputs import check_writable
 from pipeline.cli.recipe_file import read_recipe
 from pipeline.cli.user_code import explained, load
 from pipeline.compute import Hardware
+from pipeline.criterion import predicted
 from pipeline.errors import UserError, unknown
 from pipeline.files import file_digest
 from pipeline.method import Method
@@ -112,7 +113,7 @@ class PruneCommand:
             folder, name = _predictor_folder(self.predictor)
             digest = Predictor.digest(folder)
             about = {"criterion": "autos", "predictor": {"name": name, "sha256": digest}}
-            return Predictor.load(folder).criterion, about
+            return predicted(Predictor.load(folder)), about
         if self.predictor is not None:
             raise UserError("--predictor and --criterion exclude each other")
         if self.criterion not in METHODS:
