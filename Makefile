@@ -38,8 +38,9 @@ shipped:
 compare: setup
 	python -m comparisons $(NAME)
 
+# A process per core, and each file of tests in one of them.
 test: setup
-	pytest $(ARGS)
+	pytest -n auto --dist loadfile $(ARGS)
 
 lint: setup
 	ruff check .

@@ -18,10 +18,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
-TIMES_DIFFER = {"data/finetune_seconds.json", "data/runs"}
-CELLS = 7
-"""Masks in the smoke profile: one target, seven criteria, one density, one seed."""
+TIMES_DIFFER = {"data/finetune_seconds.json", "data/prune_seconds.json", "data/runs"}
+FEW = ["random", "snip", "synflow", "autos", "imp_rewinding", "gem_miner", "rigl"]
+"""Criteria of every kind, for all tests but the last."""
+CELLS = 2 * len(FEW)
+"""Masks of the smoke profile with these: one target, density and seed, each mask shuffled, too."""
 
 
 class Workspace:
@@ -95,7 +99,7 @@ class Workspace:
 def finished(tmp_path_factory) -> Workspace:
     """An unbroken run with two worker processes."""
     workspace = Workspace(tmp_path_factory.mktemp("finished"))
-    workspace.edit_params(compute__jobs=2)
+    workspace.edit_params(compute__jobs=2, prune__criteria=FEW)
     workspace.repro()
     return workspace
 
@@ -119,7 +123,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 def test_killed_runs_end_with_the_same_files_as_an_unbroken_one(finished, tmp_path):
     """Everything is killed during irp, then dvc alone during finetune; it runs serially, too."""
     broken = Workspace(tmp_path)
-    broken.edit_params(compute__jobs=1)
+    broken.edit_params(compute__jobs=1, prune__criteria=FEW)
 
     process = broken.start("dvc", "repro")
     wait_for(broken, "irp/*round_02*.safetensors", process)
@@ -161,6 +165,9 @@ def test_outputs_are_complete(finished):
     for name in ("accuracy", "layer_densities", "predictor_map", "survival"):
         assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"({name}.png)" in (report / "report.md").read_text()
+    seconds = json.loads((finished.folder / "data/prune_seconds.json").read_text())
+    assert len(seconds) == CELLS
+    assert {name.endswith("shuffle") for name, value in seconds.items() if value == 0} == {True}
     seconds = json.loads((finished.folder / "data/finetune_seconds.json").read_text())
     assert len(seconds) == CELLS + 1 and min(seconds.values()) > 0
 
@@ -169,15 +176,35 @@ def test_pruned_weights_of_trained_networks_are_exactly_zero(finished):
     from pipeline.masks import Mask
     from pipeline.tensors import read_tensors
 
-    for path in finished.folder.glob("data/masks/*/*/*.safetensors"):
-        mask, _ = Mask.load(path)
-        name = path.relative_to(finished.folder / "data/masks")
+    masks = json.loads((finished.folder / "data/masks/masks.json").read_text())["masks"]
+    for entry in masks:
+        mask, _ = Mask.load(finished.folder / "data/masks" / entry["file"])
         state, _ = read_tensors(
-            finished.folder / "data/finetuned" / name, kind="trained network", version=1
+            finished.folder / "data/finetuned" / entry["file"], kind="trained network", version=1
         )
         for layer, keep in mask.keep.items():
             assert (state[layer][~keep] == 0).all()
-            assert (state[layer][keep] != 0).all() or not keep.any()
+            # What RigL has grown last was not trained yet.
+            assert (state[layer][keep] != 0).all() or entry["criterion"] == "rigl"
+
+
+def test_training_goes_on_from_where_a_method_says(finished):
+    masks = json.loads((finished.folder / "data/masks/masks.json").read_text())["masks"]
+    entries = {(m["criterion"], m["check"]): m for m in masks}
+    cells = json.loads((finished.folder / "data/finetuned/results.json").read_text())["cells"]
+    cells = {(cell["criterion"], cell["check"]): cell for cell in cells}
+    assert entries["snip", None]["start"] is None
+    rewound, searched, trained = (
+        entries[name, None] for name in ("imp_rewinding", "gem_miner", "rigl")
+    )
+    assert rewound["step"] > 0 and searched["step"] == 0 and trained["trained"]
+    for entry in (rewound, searched, trained):
+        assert (finished.folder / "data/masks" / entry["start"]).exists()
+    # RigL's network is final: nothing is trained, and its shuffled mask begins from the start.
+    cell = cells["rigl", None]
+    assert cell["train_loss"] == [] and cell["test_accuracy"] == cell["test_accuracy_before"]
+    assert len(cells["rigl", "shuffle"]["train_loss"]) == 1
+    assert trained["cost"]["epochs"] == 1 and entries["snip", None]["cost"]["epochs"] < 0.1
 
 
 def test_no_pickle_is_among_the_outputs(finished):
@@ -220,7 +247,8 @@ def test_mlflow_cells_can_be_compared(client):
     for run in cells:
         assert 0 <= run.data.metrics["test_accuracy"] <= 1
         assert {"kept", "total", "flops", "seconds"} <= set(run.data.metrics)
-        for curve in ("train_loss", "validation_accuracy"):
+        found_trained = (run.data.params["criterion"], run.data.params["check"]) == ("rigl", "None")
+        for curve in ("train_loss", "validation_accuracy")[found_trained:]:
             points = client.get_metric_history(run.info.run_id, curve)
             assert [point.step for point in points] == [1]
     (irp,) = [run for run in runs(client, "cell") if run.data.tags["stage"] == "irp"]
@@ -368,7 +396,7 @@ def test_model_is_stored_without_pickle(client, finished):
 
 
 def test_a_comment_in_a_criterion_does_not_rerun_irp(finished):
-    path = finished.folder / "pipeline/criteria/grasp.py"
+    path = finished.folder / "pipeline/criteria/synflow.py"
     before = path.read_text()
     path.write_text(before + "# a remark\n")
     try:
@@ -379,7 +407,7 @@ def test_a_comment_in_a_criterion_does_not_rerun_irp(finished):
 
 
 def test_nothing_is_left_to_do_and_a_new_seed_computes_only_its_cells(finished, client):
-    """Last in this module: it changes the finished run."""
+    """It changes the finished run."""
     assert "up to date" in finished.repro()
     before = len(runs(client, "cell"))
     finished.edit_params(prune__seeds=[0, 1])
@@ -393,3 +421,23 @@ def test_nothing_is_left_to_do_and_a_new_seed_computes_only_its_cells(finished, 
         assert latest[stage]["units_computed"] == latest[stage]["units_reused"] == new
     assert len(runs(client, "cell")) - before == 2 * CELLS + 1
     assert len(runs(client, "pipeline")) == 2
+
+
+def test_every_method_runs_from_the_smoke_profile_with_a_check(finished):
+    """Last in this module: all that the others left out."""
+    profile = yaml.safe_load((ROOT / "profiles/smoke.yaml").read_text())["prune"]
+    assert set(METHODS) | {"autos"} <= set(profile["criteria"])
+    finished.edit_params(prune__criteria=profile["criteria"], prune__seeds=[0])
+    finished.repro()
+    masks = json.loads((finished.folder / "data/masks/masks.json").read_text())["masks"]
+    cells = json.loads((finished.folder / "data/finetuned/results.json").read_text())["cells"]
+    assert {m["criterion"] for m in masks} == set(profile["criteria"])
+    for mask in masks:
+        assert mask["kept"] == round(mask["density"] * mask["total"]), mask["file"]
+    trained = {(cell["criterion"], cell["check"]) for cell in cells}
+    both = {(name, check) for name in profile["criteria"] for check in (None, "shuffle")}
+    assert trained == both | {("dense", None)}
+    report = (finished.folder / "data/report/report.md").read_text()
+    for name in METHODS:
+        assert f"| {name} | {METHODS[name].kind} |" in report
+        assert f"| {name} | 10 % |" in report.split("## Sanity checks")[1]
