@@ -24,6 +24,11 @@ ROOT = Path(__file__).parents[1]
 TIMES_DIFFER = {"data/finetune_seconds.json", "data/prune_seconds.json", "data/runs"}
 FEW = ["random", "snip", "synflow", "autos", "imp_rewinding", "gem_miner", "rigl"]
 """Criteria of every kind, for all tests but the last."""
+NETWORK = {"lenet_5": {"architecture": "lenet_5", "width": 0.5, "images": "fashion_mnist_sample"}}
+RECIPE = {"lenet_5": {"epochs": 1, "batch_size": 128, "optimizer": "adam", "lr": 2e-3,
+                      "schedule": "cosine"}}  # fmt: skip
+SMALL = {"prune__criteria": FEW, "prune__targets": NETWORK, "finetune__recipes": RECIPE}
+"""Parameters that make the smoke profile smaller still."""
 CELLS = 2 * len(FEW)
 """Masks of the smoke profile with these: one target, density and seed, each mask shuffled, too."""
 
@@ -99,7 +104,7 @@ class Workspace:
 def finished(tmp_path_factory) -> Workspace:
     """An unbroken run with two worker processes."""
     workspace = Workspace(tmp_path_factory.mktemp("finished"))
-    workspace.edit_params(compute__jobs=2, prune__criteria=FEW)
+    workspace.edit_params(compute__jobs=2, **SMALL)
     workspace.repro()
     return workspace
 
@@ -123,7 +128,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 def test_killed_runs_end_with_the_same_files_as_an_unbroken_one(finished, tmp_path):
     """Everything is killed during irp, then dvc alone during finetune; it runs serially, too."""
     broken = Workspace(tmp_path)
-    broken.edit_params(compute__jobs=1, prune__criteria=FEW)
+    broken.edit_params(compute__jobs=1, **SMALL)
 
     process = broken.start("dvc", "repro")
     wait_for(broken, "irp/*round_02*.safetensors", process)
@@ -427,7 +432,7 @@ def test_every_method_runs_from_the_smoke_profile_with_a_check(finished):
     """Last in this module: all that the others left out."""
     profile = yaml.safe_load((ROOT / "profiles/smoke.yaml").read_text())["prune"]
     assert set(METHODS) | {"autos"} <= set(profile["criteria"])
-    finished.edit_params(prune__criteria=profile["criteria"], prune__seeds=[0])
+    shutil.copy2(ROOT / "profiles/smoke.yaml", finished.folder / "params.yaml")
     finished.repro()
     masks = json.loads((finished.folder / "data/masks/masks.json").read_text())["masks"]
     cells = json.loads((finished.folder / "data/finetuned/results.json").read_text())["cells"]

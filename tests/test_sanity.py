@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.criteria import CRITERIA
-from pipeline.criterion import Criterion
+from pipeline.criterion import Criterion, predicted
 from pipeline.errors import UserError
 from pipeline.masks import Mask
 from pipeline.predictor import Predictor
@@ -135,7 +135,7 @@ def test_every_round_prunes_the_highest_among_the_survivors(mlp, batches):
 
 def test_streamed_scores_are_inverted_piece_by_piece(mlp, batches):
     """Those of a predictor, which has no more scores in memory than it needs."""
-    criterion = Predictor.load().criterion
+    criterion = predicted(Predictor.load())
     inverse = invert(criterion)
     kinds = []
 

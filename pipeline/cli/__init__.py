@@ -73,7 +73,8 @@ def prune(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A hyperparameter of the method; `autos list` has their defaults. Repeatable.",
+            help="A hyperparameter of the method; `autos list --json` has them with their "
+            "defaults. Repeatable.",
         ),
     ] = [],  # noqa: B006
     recipe: Annotated[
@@ -176,7 +177,7 @@ def prune(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List criteria, architectures, image sets and prepared stores."""
+    """List methods, architectures, image sets and prepared stores."""
     from pipeline.cli.catalogue import catalogue
 
     if as_json:

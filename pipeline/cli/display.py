@@ -49,15 +49,14 @@ def show_catalogue(sections: Mapping[str, Mapping[str, Any]]) -> None:
             methods = title == "criteria"
             console.print(method_table(entries) if methods else _grid(entries, indent=2), "")
     console.print("Without --criterion, `autos prune` scores with a trained predictor.")
+    console.print("`autos list --json` has what each method does, and its settings.")
 
 
 def method_table(methods: Mapping[str, Facts]) -> Table:
-    table = _table("name", "kind", "data", "cost", "paper", "settings", "about")
+    table = _table("name", "kind", "data", "cost", "paper")
     for name, method in methods.items():
         paper = f"{method['paper']} {method['year']}" if method["paper"] else ""
-        settings = " ".join(f"{key}={_text(value)}" for key, value in method["settings"].items())
-        facts = (method["kind"], method["data"], method["cost"])
-        table.add_row(name, *facts, paper, settings, method["about"])
+        table.add_row(name, method["kind"], method["data"], method["cost"], paper)
     return table
 
 
