@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import safetensors.torch
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from models import ARCHITECTURES
 from models._init import initialize
 from models.autos import BACKBONES
+from pipeline.check_cells import Check
 from pipeline.cli import display, main
 from pipeline.criteria import CRITERIA
 from pipeline.datasets import DATASETS
@@ -353,6 +355,9 @@ def test_list_names_every_registry_entry_with_a_line(autos, folder, image_store)
     (folder / "data/images/mine.zarr").symlink_to(image_store)
     listed = json.loads(autos("list", "--json")[1])
     assert list(listed["criteria"]) == list(METHODS)
+    assert set(listed["checks"]) == set(get_args(Check))
+    assert all(autos("analyse", name, "--help")[0] == 0 for name in listed["analyses"])
+    assert {"connectivity", "gradients", "overlap", "concordance"} <= set(listed["analyses"])
     assert list(listed["architectures"]) == list(ARCHITECTURES)
     assert list(listed["image sets"]) == list(DATASETS)
     assert listed["prepared"] == {"mine": "data/images/mine.zarr"}

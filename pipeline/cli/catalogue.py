@@ -5,16 +5,32 @@ from collections.abc import Callable
 from typing import Any
 
 from models import ARCHITECTURES
+from pipeline.cli.analyse import app
 from pipeline.cli.data_sources import PREPARED
 from pipeline.datasets import DATASETS
 from pipeline.fingerprint import module_of
 from pipeline.method import Method
 from pipeline.methods import METHODS
 
+CHECKS = {
+    "shuffle": "The kept weights move to random places of their layers.",
+    "reinitialise": "The weights of each layer are permuted under the mask.",
+    "random_ticket": "Both: nothing but the layer densities is left of the method.",
+    "invert": "The lowest scores are kept; of methods that have scores.",
+}
+
 
 def catalogue() -> dict[str, dict[str, Any]]:
     return {
         "criteria": {name: _method(entry) for name, entry in METHODS.items()},
+        "checks": CHECKS,
+        "analyses": {
+            command.callback.__name__.replace("_", "-"): (
+                command.callback.__doc__ or ""
+            ).splitlines()[0]
+            for command in app.registered_commands
+            if command.callback
+        },
         "architectures": {name: _line(build) for name, build in ARCHITECTURES.items()},
         "image sets": {name: _line(read) for name, read in DATASETS.items()},
         "prepared": {store.stem: str(store) for store in sorted(PREPARED.glob("*.zarr"))},
