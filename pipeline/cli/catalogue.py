@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from typer.models import CommandInfo
+
 from models import ARCHITECTURES
 from pipeline.cli.analyse import app
 from pipeline.cli.data_sources import PREPARED
@@ -24,17 +26,18 @@ def catalogue() -> dict[str, dict[str, Any]]:
     return {
         "criteria": {name: _method(entry) for name, entry in METHODS.items()},
         "checks": CHECKS,
-        "analyses": {
-            command.callback.__name__.replace("_", "-"): (
-                command.callback.__doc__ or ""
-            ).splitlines()[0]
-            for command in app.registered_commands
-            if command.callback
-        },
+        "analyses": dict(map(_command, app.registered_commands)),
         "architectures": {name: _line(build) for name, build in ARCHITECTURES.items()},
         "image sets": {name: _line(read) for name, read in DATASETS.items()},
         "prepared": {store.stem: str(store) for store in sorted(PREPARED.glob("*.zarr"))},
     }
+
+
+def _command(command: CommandInfo) -> tuple[str, str]:
+    """Name and first line of a command."""
+    assert command.callback is not None
+    name = command.callback.__name__.replace("_", "-")
+    return name, (command.callback.__doc__ or "").splitlines()[0]
 
 
 def _method(method: Method) -> dict[str, Any]:
