@@ -134,7 +134,7 @@ def test_weights_come_from_a_file_also_tied_ones(bert, tmp_path):
     with torch.no_grad():
         tied.transformer.wte.weight.fill_(0.5)
     save_model(tied, str(tmp_path / "new.safetensors"))
-    loaded = make(f"hf:{tmp_path / 'gpt2'}", weights=tmp_path / "new.safetensors")
+    loaded = make(f"hf:{tmp_path / 'gpt2'}", weights=str(tmp_path / "new.safetensors"))
     assert same(loaded, tied) and loaded.lm_head.weight is loaded.transformer.wte.weight
 
 
@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(change, tmp_path):
     }[change]
     save_model(saved, str(tmp_path / "w.safetensors"))
     with pytest.raises(UserError, match=r"w\.safetensors: RuntimeError") as error:
-        make("lenet_300_100", weights=tmp_path / "w.safetensors")
+        make("lenet_300_100", weights=str(tmp_path / "w.safetensors"))
     assert "\n" not in str(error.value)
 
 
@@ -186,3 +186,15 @@ def test_what_the_data_are_is_asked_only_for_an_architecture():
         raise AssertionError
 
     build("torchvision:squeezenet1_1", seed=0, form=never)
+
+
+def test_weights_of_torchvision_are_those_that_torch_keeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    source = torchvision.models.resnet18()
+    cache = tmp_path / "hub/checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(source.state_dict(), cache / weights.url.rpartition("/")[2])
+    model = make("torchvision:resnet18", weights=f"torchvision:{weights}")
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name

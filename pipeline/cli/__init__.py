@@ -86,9 +86,11 @@ def prune(
         ),
     ] = None,
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE", help="The model's weights, in safetensors.  [default: random ones]"
+            metavar="WEIGHTS",
+            help="The model's weights: a safetensors file, or torchvision:NAME.  [default: random "
+            "ones]",
         ),
     ] = None,
     loss: Annotated[

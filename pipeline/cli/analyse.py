@@ -44,9 +44,10 @@ TrainedMask = Annotated[
     typer.Option("--mask", metavar="FILE", help="Train under this mask.  [default: dense]"),
 ]
 Weights = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        metavar="FILE", help="The initial weights, in safetensors.  [default: random ones]"
+        metavar="WEIGHTS",
+        help="The initial weights: a safetensors file, or torchvision:NAME.  [default: random]",
     ),
 ]
 Seed = Annotated[
@@ -206,7 +207,7 @@ def effective_paths(
 
 
 def _training(
-    model: str, data: str, recipe: Path, mask: Path | None, weights: Path | None, seed: int
+    model: str, data: str, recipe: Path, mask: Path | None, weights: str | None, seed: int
 ) -> "Training":
     from pipeline.cli.analyses import Training
     from pipeline.cli.recipe_file import read_recipe

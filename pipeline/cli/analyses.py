@@ -66,7 +66,7 @@ class Training:
     data: str
     recipe: TrainConfig
     mask: Path | None
-    weights: Path | None
+    weights: str | None
     seed: int
 
     def open(self) -> tuple[TrainingSource, Mask]:
@@ -87,7 +87,7 @@ class Training:
             "data": self.data,
             "recipe": self.recipe.model_dump(),
             "mask": str(self.mask) if self.mask else None,
-            "weights": str(self.weights) if self.weights else None,
+            "weights": self.weights,
             "seed": self.seed,
         }
 

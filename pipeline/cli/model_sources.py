@@ -13,6 +13,7 @@ from models import ARCHITECTURES
 from models._init import initialize
 from pipeline.cli.user_code import explained, load
 from pipeline.errors import UserError, unknown
+from pipeline.pretrained import TORCHVISION, load_pretrained
 from pipeline.working_copy import random_state
 
 
@@ -27,7 +28,7 @@ class ImageForm:
 
 
 def build(
-    name: str, *, seed: int, form: Callable[[], ImageForm], weights: Path | None = None
+    name: str, *, seed: int, form: Callable[[], ImageForm], weights: str | None = None
 ) -> nn.Module:
     """The model by that name, on the CPU, in eval mode. Nothing is downloaded.
 
@@ -36,7 +37,7 @@ def build(
             "package.module:factory".
         seed: of the initial weights.
         form: asked for only if the model is an entry of `ARCHITECTURES`.
-        weights: safetensors file with all parameters and buffers.
+        weights: safetensors file with all parameters and buffers, or "torchvision:NAME".
 
     Raises:
         UserError: there is no such model, the library it needs is absent, or the weights do not
@@ -133,7 +134,11 @@ def _made_by(name: str) -> nn.Module:
     return model
 
 
-def _load_weights(model: nn.Module, file: Path) -> None:
+def _load_weights(model: nn.Module, source: str) -> None:
+    if source.startswith(TORCHVISION):
+        load_pretrained(model, source)
+        return
+    file = Path(source)
     if not file.is_file():
         raise UserError(f"{file}: not found")
     with explained(str(file)):

@@ -22,10 +22,10 @@ from pipeline.cli.user_code import explained, load
 from pipeline.compute import Hardware
 from pipeline.criterion import predicted
 from pipeline.errors import UserError, unknown
-from pipeline.files import file_digest
 from pipeline.method import Method
 from pipeline.methods import METHODS
 from pipeline.predictor import SHIPPED, Predictor
+from pipeline.pretrained import weights_digest
 from pipeline.pruning import find
 from pipeline.recipes import TrainConfig
 from pipeline.registry import download
@@ -46,7 +46,7 @@ class PruneCommand:
     criterion: str | None
     settings: list[str]
     recipe: Path | None
-    weights: Path | None
+    weights: str | None
     loss: str | None
     seed: int
     mode: Literal["train", "eval"]
@@ -150,8 +150,11 @@ class PruneCommand:
         return model, noise(model, shape=shape, samples=samples, seed=self.seed, labelled=labelled)
 
 
-def _weights(file: Path | None) -> Facts:
-    return {"weights": {"name": str(file), "sha256": file_digest(file)}} if file else {}
+def _weights(source: str | None) -> Facts:
+    if source is None:
+        return {}
+    digest = weights_digest(source)
+    return {"weights": {"name": source, **({"sha256": digest} if digest != source else {})}}
 
 
 def parse_settings(pairs: list[str], method: Method) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def open_images(name: str) -> ImageSet:
     )
 
 
-def open_training(model: str, images: str, *, weights: Path | None, seed: int) -> TrainingSource:
+def open_training(model: str, images: str, *, weights: str | None, seed: int) -> TrainingSource:
     """Network and images by name; an architecture of `models` is built for the images.
 
     Raises:
