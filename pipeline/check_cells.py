@@ -6,6 +6,7 @@ found layer densities and no more. Weights are drawn anew by permuting those of 
 is a draw from their own distribution, whatever it is: signed constants stay signed constants.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,9 @@ class CheckCell(Config):
 def checked_mask(cell: CheckCell) -> Result:
     """The mask and the weights to train from, either of them randomised."""
     found = found_in(read_result(cell.mask))
-    generator = torch.Generator().manual_seed(cell.seed)
+    # Its own seed: a permutation by that of the method would put random positions in order again.
+    own = hashlib.sha256(f"{cell.check} {cell.seed}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(own[:8]) >> 1)
     mask = found.mask
     if cell.check == "shuffle":
         mask = shuffle(mask, generator)

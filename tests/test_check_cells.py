@@ -7,7 +7,9 @@ from pipeline.check_cells import CheckCell, checked_mask
 from pipeline.mask_cells import described, found_in
 from pipeline.masks import Mask
 from pipeline.method import Found
+from pipeline.methods import METHODS
 from pipeline.networks import NetworkConfig
+from pipeline.pruning import prune
 from pipeline.tensors import write_tensors
 from pipeline.units import KIND, VERSION, read_result
 
@@ -103,3 +105,15 @@ def test_the_seed_decides(found, check):
     one, same_seed, other = (check(found, "shuffle", seed=seed) for seed in (1, 1, 2))
     assert same(one.mask.keep, same_seed.mask.keep)
     assert not same(one.mask.keep, other.mask.keep)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_random_positions_stay_random(check, model, batches, seed):
+    """A layer-wise random mask draws permutations, too, and begins with the same seed."""
+    found = Found(prune(model, METHODS["erk"], batches, density=0.2, seed=seed))
+    for name in ("shuffle", "random_ticket"):
+        keep = check(found, name, seed=seed).mask.keep["fc1.weight"].flatten()
+        share = keep.double().mean()
+        halves = torch.stack([half.double().mean() for half in keep.chunk(2)])
+        spread = (share * (1 - share) / (len(keep) / 2)).sqrt()
+        assert ((halves - share).abs() < 4 * spread).all()
