@@ -38,9 +38,9 @@ shipped:
 compare: setup
 	python -m comparisons $(NAME)
 
-# A process per core, and each file of tests in one of them.
+# A process per core, and each file of tests in one of them. ARGS="-m slow" runs what takes minutes.
 test: setup
-	pytest -n auto --dist loadfile $(ARGS)
+	pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
 lint: setup
 	ruff check .

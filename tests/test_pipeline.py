@@ -428,6 +428,7 @@ def test_nothing_is_left_to_do_and_a_new_seed_computes_only_its_cells(finished, 
     assert len(runs(client, "pipeline")) == 2
 
 
+@pytest.mark.slow
 def test_every_method_runs_from_the_smoke_profile_with_a_check(finished):
     """Last in this module: all that the others left out."""
     profile = yaml.safe_load((ROOT / "profiles/smoke.yaml").read_text())["prune"]
