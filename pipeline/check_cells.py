@@ -18,7 +18,7 @@ from pipeline.images import ImageSet
 from pipeline.mask_cells import described, found_in
 from pipeline.method import Found
 from pipeline.networks import NetworkConfig
-from pipeline.sanity import random_ticket, shuffle
+from pipeline.sanity import shuffle
 from pipeline.units import Result, read_result
 
 Check = Literal["shuffle", "reinitialise", "random_ticket", "invert"]
@@ -45,10 +45,8 @@ def checked_mask(cell: CheckCell) -> Result:
     own = hashlib.sha256(f"{cell.check} {cell.seed}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(own[:8]) >> 1)
     mask = found.mask
-    if cell.check == "shuffle":
+    if cell.check != "reinitialise":
         mask = shuffle(mask, generator)
-    if cell.check == "random_ticket":
-        mask = random_ticket(mask, generator)
     # What has been trained under the mask cannot start a training under another one.
     start, step = (None, 0) if found.trained else (found.start, found.step)
     if cell.check != "shuffle":

@@ -47,10 +47,6 @@ class FinetuneConfig(Config):
         units = []
         for cell in [*_dense_cells(index), *index["masks"]]:
             target, network = cell["target"], NetworkConfig(**index["targets"][cell["target"]])
-            if target not in self.recipes:
-                raise UserError(
-                    f"params.yaml: finetune.recipes: no recipe for target {target!r} of prune"
-                )
             store = find_store(images, network.images)
             settings = FinetuneCell(
                 network=network,
@@ -60,7 +56,7 @@ class FinetuneConfig(Config):
                 step=cell["step"],
                 trained=cell["trained"],
                 seed=cell["seed"],
-                recipe=self.recipes[target],
+                recipe=self.recipe(target),
                 hardware=hardware,
             )
             name = f"finetune/{target}/{cell['criterion']}/{cell['density']:g}/{cell['seed']}"
@@ -76,6 +72,14 @@ class FinetuneConfig(Config):
                 Unit(name, finetune, settings, inputs, (ARCHITECTURES[network.architecture],))
             )
         return units
+
+    def recipe(self, target: str) -> TrainConfig:
+        """Raises UserError: the target has none."""
+        if target not in self.recipes:
+            raise UserError(
+                f"params.yaml: finetune.recipes: no recipe for target {target!r} of prune"
+            )
+        return self.recipes[target]
 
 
 class FinetuneCell(Config):

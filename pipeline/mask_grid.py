@@ -1,7 +1,7 @@
 """Section `prune`: the grid of masks, and the folder of masks that comes of it."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -160,19 +160,11 @@ class Inputs:
     Attributes:
         images: folder of the prepared image sets.
         predictor: folder of the trained predictor.
-        recipes: of the targets, from section `finetune`.
+        recipe: of a target, from section `finetune`.
         hardware: to score and train on.
     """
 
     images: Path
     predictor: Path
-    recipes: Mapping[str, TrainConfig]
+    recipe: Callable[[str], TrainConfig]
     hardware: Hardware
-
-    def recipe(self, target: str) -> TrainConfig:
-        """Raises UserError: there is none."""
-        if target not in self.recipes:
-            raise UserError(
-                f"params.yaml: finetune.recipes: no recipe for target {target!r} of prune"
-            )
-        return self.recipes[target]

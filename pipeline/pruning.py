@@ -1,5 +1,6 @@
 """The one way to a mask: any model, any method, exactly the density that is asked for."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,21 +29,12 @@ class EmptyLayerWarning(UserWarning):
     """A mask keeps nothing in some layer, so that no signal passes through it."""
 
 
-def prune(
-    model: nn.Module,
-    method: Method | Predicts,
-    batches: Batches,
-    *,
-    density: float,
-    **options: Any,
-) -> Mask:
+def prune(model: nn.Module, method: Method | Predicts, batches: Batches, **options: Any) -> Mask:
     """The mask that `find` finds, with the same arguments.
 
     Raises, warns: as `find`.
     """
-    found = _find(model, method, batches, density=density, **options)
-    _warn(found.mask, density)
-    return found.mask
+    return find(model, method, batches, **options).mask
 
 
 def find(
@@ -90,33 +82,6 @@ def find(
     Warns:
         EmptyLayerWarning: names the layers of which nothing is kept.
     """
-    found = _find(
-        model,
-        method,
-        batches,
-        density=density,
-        seed=seed,
-        loss=loss,
-        settings=settings,
-        recipe=recipe,
-        hardware=hardware,
-    )
-    _warn(found.mask, density)
-    return found
-
-
-def _find(
-    model: nn.Module,
-    method: Method | Predicts,
-    batches: Batches,
-    *,
-    density: float,
-    seed: int = 0,
-    loss: Loss = cross_entropy,
-    settings: Mapping[str, Any] | None = None,
-    recipe: TrainConfig | None = None,
-    hardware: Hardware | None = None,
-) -> Found:
     if not 0 < density <= 1:
         raise UserError(f"the density is above 0 and at most 1, not {density:g}")
     if not isinstance(method, Method):
@@ -133,16 +98,19 @@ def _find(
     )
     # Out of inference mode gradients are on, too.
     with torch.inference_mode(False), random_state(seed), counting() as cost:
-        return replace(method.find(model, context), cost=cost())
+        found = replace(method.find(model, context), cost=cost())
+    _warn(found.mask, density)
+    return found
 
 
 def _warn(mask: Mask, density: float) -> None:
-    """In the name of the caller's caller."""
+    """In the name of the code that called this module."""
     if empty := mask.empty_layers():
+        here = sum(frame.filename == __file__ for frame in inspect.stack(0))
         warnings.warn(
             f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
             EmptyLayerWarning,
-            stacklevel=3,
+            stacklevel=here + 1,
         )
 
 

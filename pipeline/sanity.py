@@ -3,9 +3,10 @@
 A method passes only if these make its networks clearly worse:
 
 - `shuffle`: the kept positions are drawn anew within every layer, the weights stay.
-- `random_ticket`: so, too, and the weights are drawn anew as well, by whoever trains it.
 - `invert`: the weights with the lowest scores are kept.
-- Reinitialisation needs nothing from here: the same mask, on the same network from another seed.
+
+Other weights under the mask, and both (a random ticket), are up to whoever trains it: see
+`pipeline.check_cells`.
 """
 
 from collections.abc import Iterator
@@ -28,14 +29,6 @@ def shuffle(mask: Mask, generator: torch.Generator) -> Mask:
             for name, keep in mask.keep.items()
         }
     )
-
-
-def random_ticket(mask: Mask, generator: torch.Generator) -> Mask:
-    """Random positions at the layer densities of `mask`, to go with new weights.
-
-    Permuting a mask draws them: as positions go, this is `shuffle`.
-    """
-    return shuffle(mask, generator)
 
 
 def invert(criterion: Criterion) -> Criterion:

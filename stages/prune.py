@@ -27,8 +27,8 @@ LOGGED = {"criterion", "settings", "density", "seed", "scoring", "recipe", "hard
 
 def main() -> None:
     config, compute = PruneConfig.load("prune"), Compute.load("compute")
-    recipes = FinetuneConfig.load("finetune").recipes
-    chains = config.chains(Inputs(IMAGES, PREDICTOR, recipes, compute.hardware))
+    recipe = FinetuneConfig.load("finetune").recipe
+    chains = config.chains(Inputs(IMAGES, PREDICTOR, recipe, compute.hardware))
     units = [unit for chain in chains for unit in chain]
     with Stage("prune", config) as stage:
         work = run(chains, workers=compute.workers)

@@ -354,15 +354,19 @@ def small(image_store, **changes):
     return PruneConfig(**{**shipped()["prune"], **cells, **changes})
 
 
+def no_recipe(target):
+    raise AssertionError(f"scores need no recipe for {target}")
+
+
 def inputs(image_store):
-    return Inputs(image_store.parent, Path("predictor"), {}, Hardware())
+    return Inputs(image_store.parent, Path("predictor"), no_recipe, Hardware())
 
 
 def test_an_image_set_that_is_not_prepared_is_told_with_the_nearest_one(image_store):
     name, folder = image_store.stem, image_store.parent
     config = load("prune.targets", {"net": {"architecture": "lenet_5", "images": f"{name}y"}})
     with pytest.raises(UserError) as error:
-        config.chains(Inputs(folder, Path("p"), {}, Hardware()))
+        config.chains(Inputs(folder, Path("p"), no_recipe, Hardware()))
     assert str(error.value).startswith(f"params.yaml: unknown image set '{name}y'; did you mean ")
     assert f"'{name}'" in str(error.value) and "\n" not in str(error.value)
 
