@@ -1,21 +1,36 @@
 """SNIP-it (Verdenius et al., arXiv 2020): SNIP in rounds that halve the way to the final density.
 
 Seven rounds are the authors'. Their code takes the negative log-likelihood of raw logits, without
-a softmax; here the loss is that of SNIP.
+a softmax; here the loss is that of SNIP. Rounds can cut every path through a deep network; then all
+gradients are 0, all weights are worth the same, and the mask keeps nothing that could learn.
 """
 
 from pydantic import Field
+from torch import nn
 
+from pipeline.batches import run
 from pipeline.config import Config
-from pipeline.criteria.snip import score
 from pipeline.criterion import Criterion
+from pipeline.gradients import gradient_of
+from pipeline.method import Context
+from pipeline.prunable import prunable
 from pipeline.schedules import halving
+from pipeline.selection import Scores
 
 
 class Settings(Config):
     """Of SNIP-it."""
 
     rounds: int = Field(default=7, gt=0)
+
+
+def score(model: nn.Module, context: Context) -> Scores:
+    """Of SNIP, which refuses gradients that are all 0."""
+    weights = prunable(model)
+    gradient = gradient_of(
+        lambda batch: context.loss(run(model, batch), batch), weights, context.batches
+    )
+    return {name: gradient[name].mul_(w.detach()).abs_() for name, w in weights.items()}
 
 
 CRITERION = Criterion(

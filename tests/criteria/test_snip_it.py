@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from models._init import initialize
 from pipeline.criteria import CRITERIA
 from pipeline.pruning import prune
 
@@ -34,3 +36,11 @@ def test_scores_seven_times_on_the_way_below_a_half(mlp, batches, density, round
     if density == 0.02:  # of the authors: .5, .74, .86, .92, .95, .965 are removed
         shares = [1, 0.5, 0.26, 0.14, 0.08, 0.05, 0.035]
         assert left == [round(share * 804) for share in shares]
+
+
+def test_a_network_that_the_rounds_have_cut_apart_is_pruned_on(batches):
+    layers = [layer for _ in range(30) for layer in (nn.Linear(4, 4), nn.ReLU())]
+    model = initialize(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), *layers, nn.Linear(4, 3)), 0)
+    mask = prune(model, SNIP_IT, batches, density=0.02)
+    assert mask.empty_layers()
+    assert mask.kept == round(0.02 * mask.total)
