@@ -23,10 +23,15 @@ def mean_gradient(
         UserError: the loss or a gradient is NaN or infinite, or the loss does not depend on the
             weights.
     """
-    gradient = gradient_of(lambda batch: loss(run(model, batch), batch), prunable(model), batches)
+    gradient = loss_gradient(model, batches, loss)
     if not any(part.any() for part in gradient.values()):
         raise UserError("the loss does not depend on the weights: every gradient is 0")
     return gradient
+
+
+def loss_gradient(model: nn.Module, batches: Batches, loss: Loss) -> dict[str, Tensor]:
+    """As `mean_gradient`, of a network that pruning may have cut apart: all may be 0."""
+    return gradient_of(lambda batch: loss(run(model, batch), batch), prunable(model), batches)
 
 
 def gradient_of(

@@ -3,7 +3,7 @@
 The paper divides by the sum over all weights, which does not change the order.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.criterion import Criterion
 from pipeline.gradients import mean_gradient
@@ -13,7 +13,11 @@ from pipeline.selection import Scores
 
 
 def score(model: nn.Module, context: Context) -> Scores:
-    gradient = mean_gradient(model, context.batches, context.loss)
+    return saliency(model, mean_gradient(model, context.batches, context.loss))
+
+
+def saliency(model: nn.Module, gradient: dict[str, Tensor]) -> Scores:
+    """|w * dL/dw|, in the place of the gradient."""
     return {name: gradient[name].mul_(w.detach()).abs_() for name, w in prunable(model).items()}
 
 

@@ -8,10 +8,10 @@ gradients are 0, all weights are worth the same, and the mask keeps nothing that
 from pydantic import Field
 from torch import nn
 
-from pipeline.batches import run
 from pipeline.config import Config
+from pipeline.criteria.snip import saliency
 from pipeline.criterion import Criterion
-from pipeline.gradients import gradient_of
+from pipeline.gradients import loss_gradient, mean_gradient
 from pipeline.method import Context
 from pipeline.prunable import prunable
 from pipeline.schedules import halving
@@ -25,12 +25,10 @@ class Settings(Config):
 
 
 def score(model: nn.Module, context: Context) -> Scores:
-    """Of SNIP, which refuses gradients that are all 0."""
-    weights = prunable(model)
-    gradient = gradient_of(
-        lambda batch: context.loss(run(model, batch), batch), weights, context.batches
-    )
-    return {name: gradient[name].mul_(w.detach()).abs_() for name, w in weights.items()}
+    """Of SNIP. In a network that is whole, gradients that are all 0 are an error as ever."""
+    whole = all(weight.all() for weight in prunable(model).values())
+    gradient = mean_gradient if whole else loss_gradient
+    return saliency(model, gradient(model, context.batches, context.loss))
 
 
 CRITERION = Criterion(

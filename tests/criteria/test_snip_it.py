@@ -8,6 +8,7 @@ from torch import nn
 
 from models._init import initialize
 from pipeline.criteria import CRITERIA
+from pipeline.errors import UserError
 from pipeline.pruning import prune
 
 SNIP_IT = CRITERIA["snip_it"]
@@ -44,3 +45,8 @@ def test_a_network_that_the_rounds_have_cut_apart_is_pruned_on(batches):
     mask = prune(model, SNIP_IT, batches, density=0.02)
     assert mask.empty_layers()
     assert mask.kept == round(0.02 * mask.total)
+
+
+def test_a_loss_that_depends_on_no_weight_is_refused(mlp, batches):
+    with pytest.raises(UserError, match="every gradient is 0"):
+        prune(mlp, SNIP_IT, batches, density=0.02, loss=lambda output, _: 0 * output.sum())
