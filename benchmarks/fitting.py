@@ -47,7 +47,13 @@ def triples() -> Survival:
     densities = linear(0.05, ROUNDS)
     rounds = (labels * ROUNDS).round().numpy().astype(np.uint16)
     about = {"densities": densities, "source": {}, "layers": [{"shape": [TRIPLES]}]}
-    return Survival(0.1 * inputs[:, 0].numpy(), 1e-3 * inputs[:, 1].numpy(), rounds, about)
+    return Survival(
+        0.1 * inputs[:, 0].numpy(),
+        1e-3 * inputs[:, 1].numpy(),
+        np.zeros((len(inputs), 4), np.float32),
+        rounds,
+        about,
+    )
 
 
 def noisy(count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -95,9 +95,8 @@ def similarities(vectors: Tensor) -> Tensor:
 def main() -> None:
     """Per density and criterion: mean cosine of a vector before and after, correlation of pairs."""
     warnings.simplefilter("ignore", EmptyLayerWarning)
-    criteria = {"autos": Predictor.load()} | {
-        n: CRITERIA[n] for n in ("snip", "magnitude", "random")
-    }
+    criteria = {"autos_paper": Predictor.load()}
+    criteria |= {name: CRITERIA[name] for name in ("snip", "magnitude", "random")}
     model = AutoModel.from_pretrained(FOLDER, local_files_only=True)
     before = vectors(model)
     print(f"| density | {' | '.join(criteria)} |", "| ---: |" + " ---: |" * len(criteria), sep="\n")

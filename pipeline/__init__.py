@@ -1,13 +1,14 @@
 """AutoS as a library: iterative rewind pruning, criteria, the predictor, sparse training.
 
-What most users need is here: `prune` and `find`, `METHODS`, `Predictor`, `Mask`, `TrainConfig` and
-`UserError`.
+What most users need is here: `prune` and `find`, `AutoS`, `METHODS`, `Mask`, `TrainConfig` and
+`UserError`; `Predictor` is the paper's.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.autos import AutoS
     from pipeline.errors import UserError
     from pipeline.masks import Mask
     from pipeline.methods import METHODS
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from pipeline.pruning import find, prune
     from pipeline.recipes import TrainConfig
 
-__all__ = ["METHODS", "Mask", "Predictor", "TrainConfig", "UserError", "find", "prune"]
+__all__ = ["METHODS", "AutoS", "Mask", "Predictor", "TrainConfig", "UserError", "find", "prune"]
 
 HOMES = {
+    "AutoS": "autos",
     "METHODS": "methods",
     "Mask": "masks",
     "Predictor": "predictor",

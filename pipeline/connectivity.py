@@ -59,13 +59,8 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
         UserError: there is attention, or something else mixes the channels of a layer before they
             reach the next.
     """
-    weights = prunable(model)
-    spared = set(weights.values())
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter not in spared:
-                parameter.fill_(0 if name.endswith("bias") else 1)
-    names = {weight: name for name, weight in weights.items()}
+    neutral_(model)
+    names = {weight: name for name, weight in prunable(model).items()}
     layers: dict[nn.Module, str] = {}
     for name, layer, attribute in slots(model):
         if isinstance(layer, nn.MultiheadAttention):
@@ -103,6 +98,15 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
         )
         for index, layer in enumerate(called)
     ]
+
+
+def neutral_(model: nn.Module) -> None:
+    """Set biases to 0, and all other parameters but the prunable weights to 1."""
+    spared = set(prunable(model).values())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter not in spared:
+                parameter.fill_(0 if name.endswith("bias") else 1)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pipeline.batches import Batches, Loss, Prepared
 from pipeline.masks import Mask
 from pipeline.method import Context, Found, Method
 from pipeline.prunable import prunable
+from pipeline.schedules import exponential
 from pipeline.selection import Scores, keep_top
 from pipeline.working_copy import random_state, rewind_, working_copy
 
@@ -64,7 +65,13 @@ class Criterion(Method):
 
 
 class Predicts(Protocol):
-    """A trained predictor."""
+    """A trained predictor.
+
+    Attributes:
+        rounds: in which it wants to prune, with exponentially falling density.
+    """
+
+    rounds: int
 
     def survival(self, model: nn.Module, batches: Batches, loss: Loss) -> Scores: ...
 
@@ -75,4 +82,6 @@ def predicted(predictor: Predicts) -> Criterion:
     def score(model: nn.Module, context: Context) -> Scores:
         return predictor.survival(model, context.batches, context.loss)
 
-    return Criterion(score)
+    return Criterion(
+        score, densities=lambda density, settings: exponential(density, predictor.rounds)
+    )

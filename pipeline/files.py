@@ -11,6 +11,9 @@ from typing import Any
 
 from pipeline.errors import UserError
 
+SHIPPED = Path(__file__).with_name("shipped")
+"""Folder of the predictors that come with the package; `make shipped` trains them."""
+
 CURE = "delete it and run `dvc repro` again"
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import nn
 
 from models import ARCHITECTURES
+from pipeline.autos import features
 from pipeline.compute import Hardware
 from pipeline.config import Config, one_of
 from pipeline.criteria import CRITERIA
@@ -94,7 +95,7 @@ class SourceConfig(NetworkConfig):
 
 
 class InitialState(Config):
-    """Settings of a unit: weights and mean gradient at initialisation."""
+    """Settings of a unit: what is known at initialisation."""
 
     source: SourceConfig
     images: Path
@@ -102,7 +103,8 @@ class InitialState(Config):
 
 
 def initial_state(settings: InitialState) -> Result:
-    """Tensors "weight/<name>" and "gradient/<name>" of every prunable weight."""
+    """Tensors "weight/<name>", "gradient/<name>" and "features/<name>" [4, *shape] of every
+    prunable weight."""
     source, images = settings.source, ImageSet.load(settings.images)
     device = settings.hardware.device
     model = source.build(images, seed=source.seed).to(device)
@@ -111,6 +113,7 @@ def initial_state(settings: InitialState) -> Result:
     gradients = mean_gradient(model, batches)
     tensors = {f"weight/{name}": weight.detach() for name, weight in prunable(model).items()}
     tensors |= {f"gradient/{name}": gradient for name, gradient in gradients.items()}
+    tensors |= {f"features/{name}": values for name, values in features(model, batches)}
     return Result(tensors, {})
 
 

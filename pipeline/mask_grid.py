@@ -21,19 +21,18 @@ from pipeline.method import Method
 from pipeline.methods import METHODS
 from pipeline.networks import NetworkConfig
 from pipeline.predicted_mask_cells import PredictedMaskCell, predicted_mask
-from pipeline.predictor import Predictor
+from pipeline.predictors import PREDICTORS
 from pipeline.recipes import TrainConfig
 from pipeline.stores import store_digest
 from pipeline.units import Unit
 
-AUTOS = "autos"
 INVERT: Check = "invert"
 
 
 class Variant(Config):
     """A method with hyperparameters of one's own."""
 
-    method: Annotated[str, one_of("method", [*METHODS, AUTOS])]
+    method: Annotated[str, one_of("method", [*METHODS, *PREDICTORS])]
     settings: dict[str, Any] = Field(default_factory=dict)
     """Those that are not named keep their defaults, which are the authors'."""
 
@@ -52,7 +51,7 @@ class Variant(Config):
 
 
 def _known(name: str, info: ValidationInfo) -> str:
-    names = [*METHODS, AUTOS, *info.data.get("variants", ())]
+    names = [*METHODS, *PREDICTORS, *info.data.get("variants", ())]
     if name not in names:
         raise ValueError(unknown("criterion", name, names))
     return name
@@ -67,7 +66,7 @@ class PruneConfig(Config):
     criteria: Annotated[list[Annotated[str, AfterValidator(_known)]], DISTINCT] = Field(
         min_length=1
     )
-    """Names of methods or variants, and `autos`, the trained predictor."""
+    """Names of methods, variants, and trained predictors."""
     checks: Annotated[list[Check], DISTINCT] = Field(default_factory=list)
     """Of the sanity of every mask."""
     densities: Annotated[list[Density], DISTINCT] = Field(min_length=1)
@@ -85,7 +84,7 @@ class PruneConfig(Config):
         return [self._chain(Cell(*cell), inputs) for cell in cells]
 
     def method(self, criterion: str) -> Method | None:
-        """The method behind a name; None is the trained predictor."""
+        """The method behind a name; None is a trained predictor."""
         return METHODS.get(self._variant(criterion).method)
 
     def _variant(self, criterion: str) -> Variant:
@@ -121,7 +120,7 @@ class PruneConfig(Config):
         name = cell.name(INVERT if inverted else None)
         architecture = ARCHITECTURES[network.architecture]
         if method is None:
-            digests["predictor"] = Predictor.digest(inputs.predictor)
+            digests["predictor"] = PREDICTORS[variant.method].digest(inputs.predictor)
             predicted = PredictedMaskCell(**settings, predictor=inputs.predictor)
             return Unit(name, predicted_mask, predicted, digests, (architecture,))
         uses = (architecture, method.function)
@@ -159,7 +158,7 @@ class Inputs:
 
     Attributes:
         images: folder of the prepared image sets.
-        predictor: folder of the trained predictor.
+        predictor: folder of the trained predictors.
         recipe: of a target, from section `finetune`.
         hardware: to score and train on.
     """

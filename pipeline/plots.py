@@ -37,7 +37,7 @@ def accuracy(results: Results) -> Figure:
         if DENSE in results.cells[target]:
             dense = 100 * results.accuracy(target, DENSE, 1.0).mean
             axis.axhline(dense, color="0.5", linestyle=":", linewidth=1.2, label=DENSE)
-        _density_axis(axis, densities)
+        density_axis(axis, densities)
         axis.set_title(target)
     axes[0][0].set_ylabel("test accuracy (%)")
     axes[0][-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
@@ -87,7 +87,7 @@ def predictor_map(report: Mapping[str, Any], inputs: Sequence[str]) -> Figure:
         return figure
     image = axis.pcolormesh(axis_values, axis_values, scores, shading="nearest", rasterized=True)
     axis.set_ylabel("gradient / root mean square")
-    axis.set_title("what AutoS learned")
+    axis.set_title("what the paper's predictor learned")
     figure.colorbar(image, label="predicted survival (fraction of rounds)")
     return figure
 
@@ -115,7 +115,7 @@ def survival(report: Mapping[str, Any]) -> Figure:
             row[1].errorbar(densities, 100 * np.array(overlap), label=criterion, **style)
         row[1].plot(densities, 100 * np.array(densities), ":", color="0.4", label="chance")
         row[1].set_xscale("log")
-        _density_axis(row[1], [1, 0.3, 0.1, 0.03, 0.01])
+        density_axis(row[1], [1, 0.3, 0.1, 0.03, 0.01])
         row[1].set(ylabel="overlap with IRP's mask (%)", title=f"{name}, held out")
         row[1].legend(fontsize=8, frameon=False)
     return figure
@@ -143,7 +143,7 @@ def _style(criterion: str, index: int) -> dict[str, Any]:
     }
 
 
-def _density_axis(axis: Any, ticks: Sequence[float]) -> None:
+def density_axis(axis: Any, ticks: Sequence[float]) -> None:
     axis.set_xscale("log")
     axis.set_xticks(ticks)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}"))

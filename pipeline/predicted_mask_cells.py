@@ -1,13 +1,13 @@
-"""A cell of the grid of masks that AutoS fills.
+"""A cell of the grid of masks that a trained predictor fills.
 
-Apart from the other cells, so that theirs do not depend on the predictor's code.
+Apart from the other cells, so that theirs do not depend on the predictors' code.
 """
 
 from pathlib import Path
 
 from pipeline.criterion import predicted
 from pipeline.mask_cells import MaskCell, find_mask
-from pipeline.predictor import Predictor
+from pipeline.predictors import PREDICTORS
 from pipeline.units import Result
 
 
@@ -18,4 +18,4 @@ class PredictedMaskCell(MaskCell):
 
 
 def predicted_mask(cell: PredictedMaskCell) -> Result:
-    return find_mask(cell, predicted(Predictor.load(cell.predictor)))
+    return find_mask(cell, predicted(PREDICTORS[cell.criterion].load(cell.predictor)))

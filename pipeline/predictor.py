@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from models.autos import BACKBONES
 from pipeline.batches import Batches, Loss, cross_entropy
 from pipeline.errors import UserError
-from pipeline.files import CURE, check_kind, file_digest, read_json, write_json
+from pipeline.files import CURE, SHIPPED, check_kind, file_digest, read_json, write_json
 from pipeline.gradients import mean_gradient
 from pipeline.prunable import prunable
+from pipeline.registry import located
 from pipeline.selection import PIECE, Scores, StreamedScores
 from pipeline.table import Table
 from pipeline.tensors import read_tensors, write_tensors
@@ -27,9 +28,6 @@ SCALING = (
     "weights divided by the root mean square of their layer; gradients multiplied by it, and "
     "divided by the root mean square of these products over the network"
 )
-
-SHIPPED = Path(__file__).with_name("shipped")
-"""Folder of the predictor that comes with the package; `make shipped` trains it."""
 
 NETWORK = "network."
 """In front of the names of the network's own tensors in a file."""
@@ -116,6 +114,8 @@ class Predictor:
     Attributes:
         about: settings and provenance, as in `predictor.json`.
     """
+
+    rounds = 1
 
     def __init__(self, network: nn.Module, table: Table, about: dict[str, Any]) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -207,7 +207,7 @@ class Predictor:
     def load(cls, folder: Path | str = SHIPPED) -> Self:
         """From a folder, or "models:/NAME@ALIAS" and the like from MLflow's registry.
 
-        Without argument it is the predictor that comes with the package. MLflow's store is
+        Without argument it is the one that comes with the package. MLflow's store is
         `mlflow.db` in the current folder, where `make repro` leaves it, unless
         MLFLOW_TRACKING_URI names another one.
 
@@ -215,11 +215,7 @@ class Predictor:
             UserError: files missing or damaged, a predictor of another version, or a model that
                 MLflow does not hold or a store that is not reached.
         """
-        if str(folder).startswith("models:"):
-            from pipeline.registry import download  # the only need for MLflow in this package
-
-            folder = download(str(folder))
-        folder = Path(folder)
+        folder = located(folder)
         about = read_json(folder / "predictor.json")
         check_kind(folder / "predictor.json", about, kind=KIND, version=VERSION)
         state, inside = read_tensors(folder / "predictor.safetensors", kind=KIND, version=VERSION)

@@ -1,4 +1,4 @@
-"""Trains the AutoS predictor on surviving scores and measures it on weights held out."""
+"""Trains the paper's predictor on surviving scores and measures it on weights held out."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.autos import BACKBONES
+from pipeline.autos import FEATURES, Feature
 from pipeline.compression import Rows
 from pipeline.compute import Hardware
 from pipeline.config import DISTINCT, Config, Name, one_of
-from pipeline.errors import UserError, unknown
 from pipeline.predictor import SCALING, Input, Predictor, features
 from pipeline.stores import store_digest
-from pipeline.survival import Survival, read_survival
+from pipeline.survival import Survival, chosen, read_survival
 from pipeline.units import Result, Unit
 
 MAP_RANGE, MAP_POINTS = 4.0, 81
@@ -28,6 +28,8 @@ class PredictorConfig(Config):
 
     sources: list[Name] | Literal["all"] = "all"
     """Sources of section `irp` to learn from; their weights are merged."""
+    features: Annotated[list[Feature], DISTINCT] = Field(list(FEATURES), min_length=1)
+    """What AutoS learns from; all that follows is of the paper's predictor."""
     backbone: Annotated[str, one_of("backbone", BACKBONES)] = "resnet18"
     inputs: Annotated[list[Input], DISTINCT] = Field(["weight", "gradient"], min_length=1)
     holdout: float = Field(default=0.1, gt=0, lt=1)
@@ -51,7 +53,7 @@ def train_predictor(settings: PredictorTraining) -> Result:
     from pipeline.predictor_fit import fit_regression  # Lightning takes seconds to import
 
     config = settings.predictor
-    networks = _chosen(read_survival(settings.survival), config)
+    networks = chosen(read_survival(settings.survival), config.sources)
     generator = torch.Generator().manual_seed(config.seed)
     train, held = {}, {}
     for name, network in networks.items():
@@ -103,16 +105,6 @@ def unit(config: PredictorConfig, survival: Path, hardware: Hardware) -> Unit:
     return Unit("train_predictor/predictor", train_predictor, settings, inputs)
 
 
-def _chosen(networks: dict[str, Survival], config: PredictorConfig) -> dict[str, Survival]:
-    if config.sources == "all":
-        return networks
-    for name in config.sources:
-        if name not in networks:
-            problem = unknown("source", name, networks)
-            raise UserError(f"params.yaml: train_predictor.sources: {problem}")
-    return {name: networks[name] for name in config.sources}
-
-
 def _values(network: Survival) -> dict[Input, Tensor]:
     return {
         "weight": torch.from_numpy(network.weight),
@@ -131,7 +123,7 @@ def _report(predictor: Predictor, network: Survival, held: Tensor) -> dict[str, 
     values, label = _values(network), _label(network)[held]
     predicted = predictor.predict(values, network.sizes)[held]
     scores = {
-        "autos": predicted,
+        "autos_paper": predicted,
         "snip": (values["weight"] * values["gradient"]).abs()[held],
         "magnitude": values["weight"].abs()[held],
     }

@@ -59,7 +59,7 @@ def find(
 
     Args:
         model: any network with linear or convolution layers.
-        method: a `Predictor`, an entry of `METHODS`, or your own.
+        method: an `AutoS` or `Predictor`, an entry of `METHODS`, or your own.
         batches: (inputs [n, ...], labels [n]) pairs, or dictionaries of the model's arguments
             and "labels"; a list or a loader. A few to score on; for a method that trains, all of
             them, read once an epoch.

@@ -1,4 +1,4 @@
-"""A predictor that MLflow's registry holds, as a folder; the one place here that knows MLflow."""
+"""The folder of predictors that MLflow's registry holds; the one place here that knows MLflow."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,17 @@ from pipeline.errors import UserError
 SQLITE = "sqlite:///"
 
 
+def located(place: Path | str) -> Path:
+    """The folder itself, or that of "models:/NAME@ALIAS" and the like.
+
+    Raises:
+        UserError: as `download`.
+    """
+    return download(str(place)) if str(place).startswith("models:") else Path(place)
+
+
 def download(uri: str) -> Path:
-    """Folder of the predictor behind "models:/autos@champion" or the like.
+    """Folder of the predictors behind "models:/autos@champion" or the like.
 
     The store is the one that MLFLOW_TRACKING_URI names, else `mlflow.db` in the current folder.
 

@@ -16,9 +16,6 @@ SCORE, SEARCH = "score", "search"
 Cell = Mapping[str, Any]
 """An entry of results.json."""
 
-Seeds = Mapping[int, Cell]
-"""Cells that differ in their seeds only."""
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -39,26 +36,34 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """One minus another, in test accuracy, paired by seed.
+    """One minus another, in test accuracy, paired by seed or by whatever cells are named by.
 
     Attributes:
         other: what the difference is to.
-        low, high: confidence interval of the mean (Student's t; NaN with one seed).
+        low, high: confidence interval of the mean (Student's t; NaN with one pair).
+        n: number of pairs.
     """
 
     other: str
     mean: float
     low: float
     high: float
+    n: int
 
     @classmethod
-    def of(cls, ours: Seeds, other: str, theirs: Seeds, confidence: float) -> "Difference":
-        paired = [ours[seed]["test_accuracy"] - theirs[seed]["test_accuracy"] for seed in ours]
+    def of(
+        cls,
+        ours: Mapping[Any, Cell],
+        other: str,
+        theirs: Mapping[Any, Cell],
+        confidence: float,
+    ) -> "Difference":
+        paired = [ours[name]["test_accuracy"] - theirs[name]["test_accuracy"] for name in ours]
         mean, half = fmean(paired), math.nan
         if len(paired) > 1:
             half = stdtrit(len(paired) - 1, (1 + confidence) / 2) * stdev(paired)
             half /= math.sqrt(len(paired))
-        return cls(other, mean, mean - half, mean + half)
+        return cls(other, mean, mean - half, mean + half, len(paired))
 
     def interval(self) -> str:
         """In percentage points."""
@@ -112,7 +117,7 @@ class Results:
         return self.spread(target, criterion, density, "test_accuracy")
 
     def kind(self, target: str, criterion: str) -> str:
-        """Of method: see `pipeline.method.Kind`."""
+        """See `pipeline.method.Kind`; trained predictors are of the kind "predictor"."""
         by_seed = next(iter(self.cells[target][criterion].values()))
         return next(iter(by_seed.values()))["kind"]
 
@@ -121,11 +126,7 @@ class Results:
 
         The best is the one with the highest validation accuracy, averaged over seeds.
         """
-        others = [
-            name
-            for name in self.criteria(target)
-            if name != AUTOS and self.kind(target, name) == SCORE
-        ]
+        others = [name for name in self.criteria(target) if self.kind(target, name) == SCORE]
         if AUTOS not in self.cells[target] or not others:
             return None
 
@@ -285,9 +286,18 @@ def overlap_table(network: Mapping[str, Any]) -> list[str]:
 
 
 def markdown(
-    results: Results, masks: Sequence[Cell], predictor: Mapping[str, Any], confidence: float
+    results: Results,
+    masks: Sequence[Cell],
+    coefficients: Mapping[str, float],
+    predictor: Mapping[str, Any],
+    confidence: float,
 ) -> str:
-    """The report of a run."""
+    """The report of a run.
+
+    Args:
+        coefficients: of AutoS, by feature.
+        predictor: what was measured of the paper's predictor.
+    """
     lines = ["# Sparse networks compared", "", *accuracy_section(results, confidence)]
     if results.checks:
         lines += [*sanity_section(results, confidence)]
@@ -296,7 +306,10 @@ def markdown(
     for mask in masks:
         if empty := mask["empty_layers"]:
             lines.append(f"- `{mask['file']}` keeps nothing in {', '.join(empty)}")
-    lines += ["", "## What the predictor learned", ""]
+    lines += ["", "## What AutoS learned", ""]
+    lines += ["The log-odds of a weight's survival are a sum of its features, times:", ""]
+    lines += table(list(coefficients), [[f"{value:+.3f}" for value in coefficients.values()]])
+    lines += ["", "## What the paper's predictor learned", ""]
     lines += ["![Predicted survival by weight and gradient](predictor_map.png)", ""]
     lines += ["![Predicted and true survival](survival.png)", ""]
     for name, network in predictor["networks"].items():

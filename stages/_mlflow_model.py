@@ -1,4 +1,4 @@
-"""The predictor as MLflow loads and serves it: a table of weights and gradients to scores."""
+"""The paper's predictor as MLflow serves it: a table of weights and gradients to scores."""
 
 from typing import Any, get_args
 

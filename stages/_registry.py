@@ -1,4 +1,8 @@
-"""The trained predictor as MLflow's registered model `autos`, without pickle."""
+"""The trained predictors as MLflow's registered model `autos`, without pickle.
+
+MLflow serves the paper's, which scores a table of weights; ours needs the network, and is among the
+files of the model.
+"""
 
 import logging
 import os
@@ -7,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.autos import AutoS
 from pipeline.predictor import Predictor
 from stages._stage import Stage
 
@@ -17,7 +22,7 @@ REQUIREMENTS = ("torch", "torchvision", "numpy", "pandas", "safetensors")
 
 
 def register(stage: Stage, folder: Path) -> None:
-    """Log the predictor and point the alias to it; a version that is registered is reused."""
+    """Log the predictors and point the alias to them; a version that is registered is reused."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     import pandas
@@ -26,8 +31,10 @@ def register(stage: Stage, folder: Path) -> None:
 
     # It would warn that the environment, made by uv, has no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-    client, digest = stage.store.client, Predictor.digest(folder)
-    found = client.search_model_versions(f"name = '{MODEL}' and tags.sha256 = '{digest}'")
+    client = stage.store.client
+    digests = {"sha256": Predictor.digest(folder), "autos_sha256": AutoS.digest(folder)}
+    same = [f"tags.{name} = '{digest}'" for name, digest in digests.items()]
+    found = client.search_model_versions(" and ".join([f"name = '{MODEL}'", *same]))
     if found:
         number = found[0].version
     else:
@@ -54,6 +61,6 @@ def register(stage: Stage, folder: Path) -> None:
                 input_example=example,
                 pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             )
-        number = mlflow.register_model(model.model_uri, MODEL, tags={"sha256": digest}).version
+        number = mlflow.register_model(model.model_uri, MODEL, tags=digests).version
     client.set_registered_model_alias(MODEL, ALIAS, number)
     stage.run.log(tags={"registered_model": f"models:/{MODEL}/{number}"})

@@ -14,6 +14,7 @@ from stages._tracking import flatten
 
 RESULTS = Path("data/finetuned/results.json")
 MASKS = Path("data/masks/masks.json")
+AUTOS = Path("data/predictor/autos.json")
 PREDICTOR = Path("data/predictor/predictor.json")
 PREDICTOR_REPORT = Path("data/predictor_report.json")
 OUT = Path("data/report")
@@ -43,7 +44,9 @@ def main() -> None:
             figure.savefig(OUT / f"{name}.png", dpi=110, metadata={"Software": None})
         figures_by_name = metrics(results, config.confidence)
         write_json(OUT / "metrics.json", figures_by_name)
-        (OUT / "report.md").write_text(markdown(results, masks, predictor, config.confidence))
+        coefficients = read_json(AUTOS)["coefficients"]
+        text = markdown(results, masks, coefficients, predictor, config.confidence)
+        (OUT / "report.md").write_text(text)
         columns = ("target", "criterion", "density", "seed", "test_accuracy", "flops")
         _write_csv(OUT / "accuracy.csv", columns, cells)
         epochs = zip(predictor["train_mse"], predictor["validation_mse"], strict=True)

@@ -69,8 +69,13 @@ def assemble(source: SourceConfig, chain: list[Unit]) -> Survival:
         "densities": source.densities,
         "rounds": [result.about for result in rounds],
     }
+    features = [initial.tensors[f"features/{name}"].flatten(1) for name in names]
     return Survival(
-        joined("weight/"), joined("gradient/"), survival.numpy().astype(np.uint16), about
+        weight=joined("weight/"),
+        gradient=joined("gradient/"),
+        features=torch.cat(features, dim=1).T.contiguous().numpy(),
+        survival=survival.numpy().astype(np.uint16),
+        about=about,
     )
 
 

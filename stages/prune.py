@@ -66,7 +66,7 @@ def store(unit: Unit, config: PruneConfig) -> dict[str, Any]:
     return {
         "target": target,
         "criterion": criterion,
-        "kind": method.kind if method else "score",
+        "kind": method.kind if method else "predictor",
         "check": check[0] if check else None,
         "density": float(density),
         "seed": int(seed),

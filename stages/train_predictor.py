@@ -1,7 +1,10 @@
-"""DVC stage `train_predictor`: learn to predict survival; register the predictor in MLflow."""
+"""DVC stage `train_predictor`: learn to predict survival, as AutoS and as the paper does; register
+what was learned in MLflow."""
 
 from pathlib import Path
 
+from pipeline import autos_fit
+from pipeline.autos import AutoS
 from pipeline.compute import Compute
 from pipeline.executor import run
 from pipeline.files import write_json
@@ -19,13 +22,18 @@ def main() -> None:
     config, compute = PredictorConfig.load("train_predictor"), Compute.load("compute")
     with Stage("train_predictor", config) as stage:
         training = unit(config, SURVIVAL, compute.hardware)
-        for _ in stage.progress(run([[training]], workers=compute.workers), total=1):
+        fitting = autos_fit.unit(config, SURVIVAL)
+        work = run([[training], [fitting]], workers=compute.workers)
+        for _ in stage.progress(work, total=2):
             pass
+        autos = AutoS(fitting.result().about["about"])
+        autos.save(OUT)
         result = training.result()
         Predictor.from_state(result.tensors, result.about["about"]).save(OUT)
         report = result.about["report"]
         write_json(REPORT, report)
-        stage.run.log(metrics=metrics(report))
+        coefficients = {f"coefficient.{name}": b for name, b in autos.coefficients.items()}
+        stage.run.log(metrics=metrics(report) | coefficients)
         stage.run.log_artifact(REPORT)
         register(stage, OUT)
 

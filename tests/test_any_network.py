@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from models.autos import BACKBONES
 from pipeline.allocation import erk
+from pipeline.autos import AutoS
 from pipeline.criteria import CRITERIA
 from pipeline.criterion import Criterion, predicted
 from pipeline.errors import UserError
@@ -31,16 +32,19 @@ torch.manual_seed(0)
 PREDICTOR = Predictor.compiled(
     BACKBONES["mlp"](2), {"backbone": "mlp", "inputs": ["weight", "gradient"]}
 )
+AUTOS = AutoS({"coefficients": {"path": 1.0, "unit": -0.5, "step": 0.2, "growth": 0.2}})
+AUTOS.rounds = 4
 EVERY = {
     **CRITERIA,
     "synflow": replace(
         CRITERIA["synflow"], densities=lambda d, _: exponential(d, 4)
     ),  # a hundred differ in nothing but time
-    "predictor": PREDICTOR,
+    "autos_paper": PREDICTOR,
+    "autos": AUTOS,
 }
 SOME = {
     name: EVERY[name]
-    for name in ("random", "snip", "grasp", "prospr", "synflow", "npb", "predictor")
+    for name in ("random", "snip", "grasp", "prospr", "synflow", "npb", "autos_paper", "autos")
 }
 """One criterion of each kind that looks at a network in a way of its own."""
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from models import ARCHITECTURES
 from models._init import initialize
 from models.autos import BACKBONES
+from pipeline.autos import AutoS
 from pipeline.check_cells import Check
 from pipeline.cli import display, main
 from pipeline.criteria import CRITERIA
@@ -27,6 +28,7 @@ from pipeline.images import ScoringConfig
 from pipeline.masks import Mask
 from pipeline.methods import METHODS
 from pipeline.predictor import Predictor
+from pipeline.predictors import PREDICTORS
 from pipeline.pruning import prune
 
 AUTOS = Path(sys.executable).parent / "autos"
@@ -85,12 +87,14 @@ def autos(capsys):
 
 @pytest.fixture(scope="session")
 def predictor(tmp_path_factory):
-    """A saved predictor that was never trained."""
+    """A folder of saved predictors that were never trained."""
     folder = tmp_path_factory.mktemp("predictor")
     torch.manual_seed(0)
     about = {"backbone": "mlp", "inputs": ["weight", "gradient"], "training": {"epochs": 0}}
     about["sources"] = {"a_net": {"architecture": "lenet_5", "images": "tiny", "rounds": 20}}
     Predictor.compiled(BACKBONES["mlp"](2), about).save(folder)
+    coefficients = {"path": 1.0, "unit": -0.5, "step": 0.2, "growth": 0.1}
+    AutoS({"coefficients": coefficients, "sources": about["sources"]}).save(folder)
     return folder
 
 
@@ -167,7 +171,7 @@ def test_the_description_tells_all_that_went_in(autos, image_store, predictor):
         "weights": {"name": "w.safetensors", "sha256": file_digest(Path("w.safetensors"))},
         "data": {"name": str(image_store), "per_class": 10},
         "criterion": "autos",
-        "predictor": {"name": str(predictor), "sha256": Predictor.digest(predictor)},
+        "predictor": {"name": str(predictor), "sha256": AutoS.digest(predictor)},
         "loss": "user_code:squares",
         "mode": "eval",
         "density": 0.25,
@@ -180,13 +184,14 @@ def lenet():
     return ARCHITECTURES["lenet_5"](num_classes=3, in_channels=1, image_size=8, width=1.0)
 
 
-def test_a_predictor_scores_as_in_the_library(autos, predictor):
-    assert autos(*arguments(criterion=None, predictor=predictor, density=0.3))[0] == 0
+@pytest.mark.parametrize("criterion", PREDICTORS)
+def test_a_predictor_scores_as_in_the_library(autos, predictor, criterion):
+    assert autos(*arguments(criterion=criterion, predictor=predictor, density=0.3))[0] == 0
     import user_code
 
     torch.manual_seed(0)
     model, batches = user_code.network(), user_code.batches()
-    want = prune(model, Predictor.load(predictor), batches, density=0.3)
+    want = prune(model, PREDICTORS[criterion].load(predictor), batches, density=0.3)
     mask, _ = Mask.load("mask.safetensors")
     assert all(torch.equal(mask.keep[name], want.keep[name]) for name in want.keep)
 
@@ -195,7 +200,8 @@ def test_the_default_predictor_is_the_one_of_the_package(autos, predictor, monke
     monkeypatch.setattr("pipeline.cli.prune_command.SHIPPED", predictor)
     assert autos(*arguments(criterion=None))[0] == 0
     about = Mask.load("mask.safetensors")[1]
-    assert about["predictor"] == {"name": "shipped", "sha256": Predictor.digest(predictor)}
+    assert about["criterion"] == "autos"
+    assert about["predictor"] == {"name": "shipped", "sha256": AutoS.digest(predictor)}
 
 
 def test_the_same_command_writes_the_same_bytes(autos):
@@ -432,8 +438,8 @@ def test_inspect_tells_what_prune_told(autos):
         ({"density": None}, "Missing option '--density'; see `autos prune --help`"),
         ({"density": 0.0001}, "density 0.0001 keeps 0 of 804 weights"),
         ({"criterion": "snipp"}, "unknown criterion 'snipp'; did you mean 'snip'"),
-        ({"predictor": "x"}, "--predictor and --criterion exclude each other"),
-        ({"criterion": None, "predictor": "nowhere"}, "nowhere/predictor.safetensors: not found"),
+        ({"predictor": "x"}, "--predictor goes with --criterion autos or autos_paper only"),
+        ({"criterion": None, "predictor": "nowhere"}, "nowhere/autos.json: not found"),
         ({"loss": "user_code"}, "'user_code' is not of the form package.module:name"),
         ({"loss": "user_code:vector"}, "loss"),
         ({"loss": "user_code:wrong"}, "user_code:network cannot be scored on user_code:batches"),

@@ -218,7 +218,13 @@ def survival(seed, criterion, shape=(10, 10)):
         "rounds": [],
     }
     weight = np.random.default_rng(0).normal(size=100).astype(np.float32)
-    return Survival(weight, weight, draw.integers(0, 5, 100).astype(np.uint16), about)
+    return Survival(
+        weight,
+        weight,
+        np.zeros((100, 4), np.float32),
+        draw.integers(0, 5, 100).astype(np.uint16),
+        about,
+    )
 
 
 def test_concordance(autos, folder):

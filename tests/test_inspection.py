@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from models.autos import BACKBONES
+from pipeline.autos import AutoS
 from pipeline.cli import display
 from pipeline.cli.inspection import inspect
 from pipeline.errors import UserError
@@ -32,6 +33,7 @@ def predictor(tmp_path):
               "rounds": 20, "final_density": 0.01}  # fmt: skip
     about = {"backbone": "mlp", "inputs": ["weight"], "sources": {"small": source}}
     Predictor.compiled(BACKBONES["mlp"](1), about).save(tmp_path / "p")
+    AutoS({"coefficients": {"path": 1.5}, "sources": about["sources"]}).save(tmp_path / "p")
     return tmp_path / "p"
 
 
@@ -49,7 +51,10 @@ def store(tmp_path):
         "rounds": [{}, {}],
     }
     survived = np.array([2, 2, 1, 0, 0, 2, 1, 2, 0, 1], np.uint16)
-    write_survival(tmp_path / "s.zarr", {"net": Survival(values, values, survived, about)})
+    write_survival(
+        tmp_path / "s.zarr",
+        {"net": Survival(values, values, np.zeros((len(values), 4), np.float32), survived, about)},
+    )
     return tmp_path / "s.zarr"
 
 
@@ -89,17 +94,18 @@ def test_a_surviving_score_store_keeps_what_survived_all_rounds(store):
     }
 
 
-@pytest.mark.parametrize("part", ["", "predictor.json", "predictor.safetensors"])
-def test_a_predictor_by_its_folder_or_a_file_in_it(predictor, part):
-    facts = inspect(predictor / part)
-    about = Predictor.load(predictor).about
-    assert facts["sources"] == about.pop("sources")
-    assert facts == {
+@pytest.mark.parametrize("part", ["", "autos.json", "predictor.json", "predictor.safetensors"])
+def test_predictors_by_their_folder_or_a_file_in_it(predictor, part):
+    paper = Predictor.load(predictor).about
+    sources = paper.pop("sources")
+    assert inspect(predictor / part) == {
         "file": str(predictor),
-        "kind": "predictor",
-        "sha256": Predictor.digest(predictor),
-        "sources": facts["sources"],
-        "about": about,
+        "kind": "predictors",
+        "sources": sources,
+        "about": {
+            "autos": {"sha256": AutoS.digest(predictor), "coefficients": {"path": 1.5}},
+            "autos_paper": {"sha256": Predictor.digest(predictor), **paper},
+        },
     }
 
 
@@ -124,7 +130,8 @@ def test_the_tables_show_it(mask, predictor, store, capsys):
 
     lines = shown(predictor, capsys)
     assert ["small", "lenet_5", "0.5", "tiny", "snip", "20", "0.01"] in lines
-    assert ["backbone", "mlp"] in lines
+    assert ["autos.coefficients.path", "1.5"] in lines
+    assert ["autos_paper.backbone", "mlp"] in lines
 
     lines = shown(store, capsys)
     assert ["net:", "4", "of", "10", "weights", "(40.00", "%)", "survived", "2", "rounds"] in lines

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from models.autos import BACKBONES
 from pipeline import fingerprint
+from pipeline.autos import FEATURES, AutoS
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.predictor import Predictor
@@ -21,7 +22,8 @@ from stages._registry import REQUIREMENTS, register
 from stages._stage import Stage
 
 ROOT = Path(__file__).parents[1]
-ONE, TWO = "one/predictor", "two/predictor"
+ONE, TWO, THREE = "one/predictor", "two/predictor", "three/predictor"
+"""The third differs from the first in our predictor alone."""
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +37,12 @@ def store(tmp_path_factory) -> Iterator[Path]:
         for package in ("pipeline", "models", "stages"):
             (folder / package).symlink_to(ROOT / package)
         patch.chdir(folder)
-        for seed, name in enumerate((ONE, TWO)):
+        for seed, path, name in ((0, 1.0, ONE), (1, 1.0, TWO), (0, 2.0, THREE)):
             torch.manual_seed(seed)
             about = {"backbone": "mlp", "inputs": ["gradient"]}
             Predictor.compiled(BACKBONES["mlp"](1), about).save(folder / name)
-        for name in (ONE, ONE, TWO, ONE):
+            AutoS({"coefficients": dict.fromkeys(FEATURES, path)}).save(folder / name)
+        for name in (ONE, ONE, TWO, THREE, ONE):
             with Stage("train_predictor", Config()) as stage:
                 register(stage, Path(name))
         yield folder
@@ -57,10 +60,13 @@ def here(store, monkeypatch) -> Path:
 
 def test_a_predictor_is_one_version_and_the_champion_is_the_last_that_was_trained(here):
     client = MlflowClient()
-    digests = {v.version: v.tags["sha256"] for v in client.search_model_versions("name = 'autos'")}
+    digests = {
+        version.version: (version.tags["sha256"], version.tags["autos_sha256"])
+        for version in client.search_model_versions("name = 'autos'")
+    }
     assert digests == {
-        1: Predictor.digest(here / ONE),
-        2: Predictor.digest(here / TWO),
+        number: (Predictor.digest(here / name), AutoS.digest(here / name))
+        for number, name in enumerate((ONE, TWO, THREE), start=1)
     }
     assert client.get_model_version_by_alias("autos", "champion").version == 1
 
@@ -77,6 +83,7 @@ def test_weights_are_asked_for_also_where_gradients_are_the_only_input(here):
         ("models:/autos@champion", ONE),
         ("models:/autos/1", ONE),
         ("models:/autos/2", TWO),
+        ("models:/autos/3", THREE),
     ],
 )
 def test_it_loads_by_alias_and_version_where_the_store_is(here, uri, name):
@@ -84,6 +91,7 @@ def test_it_loads_by_alias_and_version_where_the_store_is(here, uri, name):
     assert loaded.about == saved.about
     values = {"weight": torch.randn(100), "gradient": torch.randn(100)}
     assert torch.equal(loaded.predict(values), saved.predict(values))
+    assert AutoS.load(uri).about == AutoS.load(here / name).about
 
 
 def test_it_loads_from_elsewhere_with_the_address_of_the_store(here, tmp_path, monkeypatch):

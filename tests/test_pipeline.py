@@ -380,8 +380,8 @@ def test_registered_model_is_loaded_by_name_in_a_plain_session(finished):
     """In the repository's folder nothing has to be set."""
     code = """
 import torch
-from pipeline import Predictor, prune
-one, two = Predictor.load("models:/autos@champion"), Predictor.load("data/predictor")
+from pipeline import AutoS, prune
+one, two = AutoS.load("models:/autos@champion"), AutoS.load("data/predictor")
 assert one.about == two.about
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
 batches = [(torch.randn(8, 64), torch.arange(8))]
@@ -396,7 +396,7 @@ def test_model_is_stored_without_pickle(client, finished):
     version = client.get_model_version_by_alias("autos", "champion")
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/autos/{version.version}"))
     names = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert {"predictor.safetensors", "predictor.json"} <= names
+    assert {"autos.json", "predictor.safetensors", "predictor.json"} <= names
     assert not any(name.endswith((".pkl", ".pickle")) for name in names)
 
 

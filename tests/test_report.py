@@ -42,7 +42,7 @@ def cells(seeds=3, criteria=("random", "snip", "autos"), dense=True):
                 yield {
                     "target": "lenet",
                     "criterion": criterion,
-                    "kind": "score",
+                    "kind": "predictor" if criterion == "autos" else "score",
                     "check": None,
                     "density": density,
                     "seed": seed,
@@ -198,7 +198,7 @@ def test_the_overlap_table_shows_every_one_of_a_few_rounds(rounds):
     assert len(overlap_table(network)) == 2 + rounds
 
 
-def test_the_report_names_dense_accuracy_empty_layers_and_the_predictor_s_figures(three):
+def test_the_report_names_dense_accuracy_empty_layers_and_the_predictors_figures(three):
     masks = [
         mask("random", "lenet/random.safetensors"),
         mask("snip", "lenet/snip.safetensors", empty_layers=["fc1.weight"]),
@@ -207,18 +207,21 @@ def test_the_report_names_dense_accuracy_empty_layers_and_the_predictor_s_figure
         "held_out": 1200,
         "mse": 0.0123,
         "label_variance": 0.0831,
-        "spearman": {"autos": 0.5, "snip": 0.25},
+        "spearman": {"autos_paper": 0.5, "snip": 0.25},
         "densities": [0.5, 0.1],
-        "overlap": {"autos": [0.8, 0.4], "snip": [0.7, 0.3]},
+        "overlap": {"autos_paper": [0.8, 0.4], "snip": [0.7, 0.3]},
     }
-    text = markdown(three, masks, {"networks": {"source": source}}, 0.95)
+    coefficients = {"path": 0.65, "unit": -0.168}
+    text = markdown(three, masks, coefficients, {"networks": {"source": source}}, 0.95)
+    assert "| path | unit |\n| --- | ---: |\n| +0.650 | -0.168 |" in text
     assert "Dense: 95.0 ± 0.0 (1,234 weights, n = 3)." in text
     assert "- `lenet/snip.safetensors` keeps nothing in fc1.weight" in text
     assert "lenet/random.safetensors" not in text
     assert "On 1,200 weights held out from training: mean squared error 0.0123" in text
-    assert "autos 0.500, snip 0.250" in text
+    assert "autos_paper 0.500, snip 0.250" in text
     assert "| 10 % | 40.0 | 30.0 |" in text
-    assert "nan" not in markdown(Results(cells(seeds=1)), masks, {"networks": {}}, 0.95)
+    one = Results(cells(seeds=1))
+    assert "nan" not in markdown(one, masks, coefficients, {"networks": {}}, 0.95)
 
 
 def checked(loss, check="shuffle", density=0.1):

@@ -60,13 +60,15 @@ def prune(
         str | None,
         typer.Option(
             metavar="PREDICTOR",
-            help="A trained predictor: folder, or models:/NAME@ALIAS in MLflow.  [default: the "
+            help="Trained predictors: folder, or models:/NAME@ALIAS in MLflow.  [default: the "
             "one that comes with the package]",
         ),
     ] = None,
     criterion: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A method of `autos list` in place of a predictor."),
+        typer.Option(
+            metavar="NAME", help="A method of `autos list`, or autos_paper.  [default: autos]"
+        ),
     ] = None,
     settings: Annotated[
         list[str],

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.batches import Batch, Batches
-from pipeline.cli.inspection import MASK, PREDICTOR, Facts
+from pipeline.cli.inspection import MASK, TRAINED, Facts
 
 WIDE = 1000
 """Columns when the output is no terminal, so that names are not cut."""
@@ -23,8 +23,8 @@ def show(facts: Facts) -> None:
     if facts["kind"] == MASK:
         console.print(f"{facts['file']}: a mask that keeps {_share(facts)}")
         console.print(layer_table(facts))
-    elif facts["kind"] == PREDICTOR:
-        console.print(f"{facts['file']}: a predictor of survival, learned from")
+    elif facts["kind"] == TRAINED:
+        console.print(f"{facts['file']}: predictors of survival, learned from")
         console.print(source_table(facts["sources"]))
     else:
         console.print(f"{facts['file']}: rounds of pruning that each weight survived")
@@ -48,7 +48,7 @@ def show_catalogue(sections: Mapping[str, Mapping[str, Any]]) -> None:
             console.print(title, style="bold")
             methods = title == "criteria"
             console.print(method_table(entries) if methods else _grid(entries, indent=2), "")
-    console.print("Without --criterion, `autos prune` scores with a trained predictor.")
+    console.print("Trained predictors: autos, the default of `autos prune`, and autos_paper.")
     console.print("`autos list --json` has what each method does, and its settings.")
 
 

@@ -7,20 +7,20 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.masks import Mask
-from pipeline.predictor import Predictor
+from pipeline.predictors import PREDICTORS
 from pipeline.survival import Survival, read_survival
 
 Facts = dict[str, Any]
 
-MASK, PREDICTOR, SURVIVAL = "mask", "predictor", "surviving scores"
+MASK, TRAINED, SURVIVAL = "mask", "predictors", "surviving scores"
 """Values of "kind"."""
 
 MASK_SUFFIX = ".safetensors"
-PREDICTOR_FILES = ("predictor.json", "predictor.safetensors")
+PREDICTOR_FILES = ("autos.json", "predictor.json", "predictor.safetensors")
 
 
 def inspect(path: Path) -> Facts:
-    """Facts about a mask, a predictor (its folder or a file in it) or a surviving-score store.
+    """Facts about a mask, predictors (their folder or a file in it) or a surviving-score store.
 
     Raises:
         UserError: it is none of these, or damaged.
@@ -30,13 +30,13 @@ def inspect(path: Path) -> Facts:
     if path.name in PREDICTOR_FILES:
         path = path.parent
     if any((path / file).exists() for file in PREDICTOR_FILES):
-        return {"file": str(path), **predictor_facts(Predictor.load(path), path)}
+        return {"file": str(path), **predictor_facts(path)}
     if path.is_dir() and path.suffix == ".zarr":
         return {"file": str(path), **survival_facts(read_survival(path))}
     if path.is_file() and path.suffix == MASK_SUFFIX:
         return {"file": str(path), **mask_facts(*Mask.load(path))}
     raise UserError(
-        f"{path}: is neither a mask ({MASK_SUFFIX}), nor the folder of a predictor, nor a "
+        f"{path}: is neither a mask ({MASK_SUFFIX}), nor the folder of predictors, nor a "
         "surviving-score store (.zarr)"
     )
 
@@ -56,13 +56,14 @@ def mask_facts(mask: Mask, about: Facts) -> Facts:
     }
 
 
-def predictor_facts(predictor: Predictor, folder: Path) -> Facts:
-    return {
-        "kind": PREDICTOR,
-        "sha256": Predictor.digest(folder),
-        "sources": predictor.about.get("sources", {}),
-        "about": {name: value for name, value in predictor.about.items() if name != "sources"},
-    }
+def predictor_facts(folder: Path) -> Facts:
+    """All that are trained together have learned from the same sources."""
+    about: Facts = {}
+    for name, kind in PREDICTORS.items():
+        told = dict(kind.load(folder).about)
+        sources = told.pop("sources")
+        about[name] = {"sha256": kind.digest(folder), **told}
+    return {"kind": TRAINED, "sources": sources, "about": about}
 
 
 def survival_facts(networks: dict[str, Survival]) -> Facts:

@@ -22,15 +22,17 @@ from pipeline.cli.user_code import explained, load
 from pipeline.compute import Hardware
 from pipeline.criterion import predicted
 from pipeline.errors import UserError, unknown
+from pipeline.files import SHIPPED
 from pipeline.method import Method
 from pipeline.methods import METHODS
-from pipeline.predictor import SHIPPED, Predictor
+from pipeline.predictors import PREDICTORS
 from pipeline.pretrained import weights_digest
 from pipeline.pruning import find
 from pipeline.recipes import TrainConfig
-from pipeline.registry import download
+from pipeline.registry import located
 from pipeline.tensors import write_tensors
 
+AUTOS = "autos"
 BATCH_SIZE, NOISE_SAMPLES = 64, 8
 
 
@@ -109,19 +111,20 @@ class PruneCommand:
 
     def _method(self) -> tuple[Method, Facts]:
         """The method, and how the mask's description names it."""
-        if self.criterion is None:
-            folder, name = _predictor_folder(self.predictor)
-            digest = Predictor.digest(folder)
-            about = {"criterion": "autos", "predictor": {"name": name, "sha256": digest}}
-            return predicted(Predictor.load(folder)), about
+        name = self.criterion or AUTOS
+        if name in PREDICTORS:
+            folder, shown = _predictor_folder(self.predictor)
+            predictor = PREDICTORS[name]
+            about = {"name": shown, "sha256": predictor.digest(folder)}
+            return predicted(predictor.load(folder)), {"criterion": name, "predictor": about}
         if self.predictor is not None:
-            raise UserError("--predictor and --criterion exclude each other")
-        if self.criterion not in METHODS:
-            raise UserError(unknown("criterion", self.criterion, METHODS))
-        method = METHODS[self.criterion]
+            raise UserError(f"--predictor goes with --criterion {' or '.join(PREDICTORS)} only")
+        if name not in METHODS:
+            raise UserError(unknown("criterion", name, [*METHODS, *PREDICTORS]))
+        method = METHODS[name]
         if method.data == "training" and self.recipe is None:
-            raise UserError(f"--criterion {self.criterion} trains: give --recipe FILE")
-        return method, {"criterion": self.criterion}
+            raise UserError(f"--criterion {name} trains: give --recipe FILE")
+        return method, {"criterion": name}
 
     def _model_and_data(self, recipe: TrainConfig | None) -> tuple[nn.Module, Data]:
         """Noise is made for the model; an architecture of `models` is made for the data."""
@@ -187,4 +190,4 @@ def parse_shape(shape: str | None) -> tuple[int, ...] | None:
 def _predictor_folder(name: str | None) -> tuple[Path, str]:
     if name is None:
         return SHIPPED, "shipped"
-    return (download(name) if name.startswith("models:") else Path(name)), name
+    return located(name), name

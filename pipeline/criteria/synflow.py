@@ -7,16 +7,13 @@ statistics (LayerNorm, RMSNorm) R does not grow with the weights in front of it,
 are small or negative: expect empty layers in transformers.
 """
 
-import torch
 from pydantic import Field
 from torch import nn
 
-from pipeline.batches import logits, ones, run
 from pipeline.config import Config
-from pipeline.cost import count
 from pipeline.criterion import Criterion
+from pipeline.flow import flow_
 from pipeline.method import Context
-from pipeline.prunable import prunable
 from pipeline.schedules import exponential
 from pipeline.selection import Scores
 
@@ -29,17 +26,7 @@ class Settings(Config):
 
 
 def score(model: nn.Module, context: Context) -> Scores:
-    weights = prunable(model)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.abs_()
-    flow = logits(run(model, ones(next(iter(context.batches))))).sum()
-    count(backward=1)
-    gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
-    with torch.no_grad():  # in place: new memory would take more time than the product
-        for weight, gradient in zip(weights.values(), gradients, strict=True):
-            weight.mul_(0 if gradient is None else gradient)
-    return {name: weight.detach() for name, weight in weights.items()}
+    return flow_(model, next(iter(context.batches)))
 
 
 CRITERION = Criterion(

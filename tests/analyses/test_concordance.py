@@ -14,7 +14,13 @@ def network(survival, *, seed=0, rounds=4, shape=(10, 10)):
     weight = np.random.default_rng(seed).normal(size=len(survival)).astype(np.float32)
     layers = [{"name": "fc.weight", "offset": 0, "shape": list(shape)}]
     about = {"densities": [0.5] * rounds, "layers": layers}
-    return Survival(weight, weight, np.asarray(survival, np.uint16), about)
+    return Survival(
+        weight,
+        weight,
+        np.zeros((len(weight), 4), np.float32),
+        np.asarray(survival, np.uint16),
+        about,
+    )
 
 
 def test_of_scores_with_themselves_is_1():
