@@ -1,4 +1,4 @@
-"""Runs a comparison and writes its tables and plots into docs/comparisons/."""
+"""Runs a comparison and writes its tables and plots into its document, below docs/."""
 
 import copy
 import os
@@ -19,9 +19,9 @@ from pipeline.errors import unknown
 ROOT = Path(__file__).parents[1]
 FILES = Path(__file__).parent
 WORK = ROOT / ".work/comparisons"
-DOCS = ROOT / "docs/comparisons"
+DOCS = ROOT / "docs"
 
-RESULTS = ["finetuned", "masks", "survival.zarr"]
+RESULTS = ["finetuned", "masks", "survival.zarr", "prune_seconds.json"]
 """What tables are made of, and what later runs may start from; within data/."""
 
 
@@ -29,6 +29,7 @@ def main(name: str) -> None:
     names = sorted(path.stem for path in FILES.glob("*.yaml"))
     if name not in names:
         sys.exit(f"error: {unknown('comparison', name, names)}")
+    document = next(DOCS.rglob(f"{name}.md"))
     params = yaml.safe_load((FILES / f"{name}.yaml").read_text())
     runs = params.pop("runs")
     folder = WORK / name
@@ -42,9 +43,8 @@ def main(name: str) -> None:
         for stage in stages(changed(params, changes)):
             compute(folder, stage)
         keep(folder, place(folder, run))
-    DOCS.mkdir(parents=True, exist_ok=True)
-    lines = TABLES[name]({run: place(folder, run) for run in runs}, DOCS / name)
-    insert(DOCS / f"{name}.md", [*lines, "", machine()])
+    lines = TABLES[name]({run: place(folder, run) for run in runs}, document.with_suffix(""))
+    insert(document, [*lines, "", machine()])
 
 
 def changed(params: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
