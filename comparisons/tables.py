@@ -213,6 +213,8 @@ def comparison_table(found: Sequence[Comparison]) -> list[str]:
             closed = "n/a"
         elif each.closed is None:
             closed = f"none: IRP is {100 * each.gap:+.1f}"
+        elif each.closed < 0:
+            closed = f"none of {100 * each.gap:.1f}"
         else:
             closed = f"{100 * each.closed:.0f} % of {100 * each.gap:.1f}"
         mean = f"{100 * each.seeds.mean:+.1f}"
