@@ -5,7 +5,7 @@ The log-odds of surviving are a weighted sum of what is known of a weight at ini
 (`pipeline.autos_fit`). A network is pruned as the sources were, in rounds, scored anew in each: at
 its initial values, but in the network that is left.
 
-Nothing that is read depends on the scale of a layer, on its width or on the depth of the network:
+To scale a layer adds one constant to every path of the network, and changes nothing else:
 
 - path: log of the synaptic flow s through the weight, which tells layers apart as well;
 - unit: log of the flow into the weight's output unit, the sum of its s;
@@ -35,6 +35,7 @@ from pipeline.selection import Scores
 from pipeline.working_copy import working_copy
 
 KIND, VERSION = "AutoS", 1
+"""A file's coefficients hold for the features, STEP and ROUNDS of its version."""
 FILE = "autos.json"
 
 Feature = Literal["path", "unit", "step", "growth"]
@@ -74,9 +75,9 @@ class AutoS:
             batches: the gradient is taken on the first `SAMPLES` samples, in whole batches.
             loss: of the model's output and a batch.
         """
-        scale = torch.tensor([self.coefficients.get(name, 0.0) for name in FEATURES])
+        scale = [self.coefficients.get(name, 0.0) for name in FEATURES]
         return {
-            name: torch.tensordot(scale, values, dims=1)
+            name: torch.tensordot(values.new_tensor(scale), values, dims=1)
             for name, values in features(model, batches, loss)
         }
 

@@ -80,7 +80,7 @@ def fit(
         kept = (survived[:, None] >= thresholds).double()
         data.append(((inputs - inputs.mean(dim=0)).double(), kept))
     slope = torch.zeros(len(names), dtype=torch.float64, requires_grad=True)
-    intercepts = [kept.mean(dim=0).logit().requires_grad_() for _, kept in data]
+    intercepts = [kept.mean(dim=0).logit(eps=1e-9).requires_grad_() for _, kept in data]
     optimizer = torch.optim.LBFGS([slope, *intercepts], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

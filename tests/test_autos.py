@@ -211,6 +211,12 @@ def test_sources_of_different_size_weigh_the_same():
     assert found["path"] == pytest.approx(found["step"], abs=0.05)
 
 
+def test_a_round_that_all_survived_tells_nothing_and_does_no_harm():
+    inputs, survived = drawn([0.8, -0.5, 0.3, 0.0], [1.0, -2.0])
+    plain, shifted = fit({"a": (inputs, survived)}), fit({"a": (inputs, survived + 1)})
+    assert list(shifted.values()) == pytest.approx(list(plain.values()), abs=1e-3)
+
+
 def test_of_a_large_source_enough_is_looked_at(monkeypatch):
     truth = [0.8, -0.5, 0.3, 0.0]
     inputs, survived = drawn(truth, [1.0, 0.0, -2.0], n=60_000)

@@ -109,6 +109,14 @@ def test_predictors_by_their_folder_or_a_file_in_it(predictor, part):
     }
 
 
+def test_predictors_that_do_not_tell_their_sources(predictor):
+    AutoS({"coefficients": {}}).save(predictor)
+    Predictor.compiled(BACKBONES["mlp"](1), {"backbone": "mlp", "inputs": ["weight"]}).save(
+        predictor
+    )
+    assert inspect(predictor)["sources"] == {}
+
+
 def test_all_facts_are_json(mask, predictor, store):
     for path in (mask[0], predictor, store):
         assert json.loads(json.dumps(inspect(path))) == inspect(path)

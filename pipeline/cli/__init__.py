@@ -65,11 +65,9 @@ def prune(
         ),
     ] = None,
     criterion: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="A method of `autos list`, or autos_paper.  [default: autos]"
-        ),
-    ] = None,
+        str,
+        typer.Option(metavar="NAME", help="A method of `autos list`, or autos_paper."),
+    ] = "autos",
     settings: Annotated[
         list[str],
         typer.Option(

@@ -61,7 +61,7 @@ def predictor_facts(folder: Path) -> Facts:
     about: Facts = {}
     for name, kind in PREDICTORS.items():
         told = dict(kind.load(folder).about)
-        sources = told.pop("sources")
+        sources = told.pop("sources", {})
         about[name] = {"sha256": kind.digest(folder), **told}
     return {"kind": TRAINED, "sources": sources, "about": about}
 

@@ -32,7 +32,6 @@ from pipeline.recipes import TrainConfig
 from pipeline.registry import located
 from pipeline.tensors import write_tensors
 
-AUTOS = "autos"
 BATCH_SIZE, NOISE_SAMPLES = 64, 8
 
 
@@ -45,7 +44,7 @@ class PruneCommand:
     density: float
     out: Path
     predictor: str | None
-    criterion: str | None
+    criterion: str
     settings: list[str]
     recipe: Path | None
     weights: str | None
@@ -111,7 +110,7 @@ class PruneCommand:
 
     def _method(self) -> tuple[Method, Facts]:
         """The method, and how the mask's description names it."""
-        name = self.criterion or AUTOS
+        name = self.criterion
         if name in PREDICTORS:
             folder, shown = _predictor_folder(self.predictor)
             predictor = PREDICTORS[name]
