@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: setup repro shipped compare test lint bench ui constraints readme
+.PHONY: setup repro shipped compare test test-torch lint bench tidy ui constraints readme
 
 setup: $(STAMP)
 
@@ -32,7 +32,8 @@ endif
 # The predictors that come with the package are those of params.yaml.
 shipped:
 	$(MAKE) repro ARGS=train_predictor
-	cp data/predictor/autos.json data/predictor/predictor.* pipeline/shipped/
+	cp data/predictor/autos.json data/predictor/autos_paper.json \
+	    data/predictor/autos_paper.safetensors pipeline/autos/predictors/shipped/
 
 # Ten to twenty minutes each, on two CPU cores: NAME=autos, dynamic, jackpots, pretrained, rare_gems.
 # NAME=accuracy, all methods on unseen networks, takes hours and goes on where it was stopped;
@@ -44,6 +45,13 @@ compare: setup
 test: setup
 	pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
+# The quick tests of the library on the newest release of torch; TORCH='==2.6.*' is the oldest.
+test-torch: | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .torch
+	$(UV) pip install --quiet --compile-bytecode --python .torch -e '.[dev]' 'torch$(TORCH)'
+	.torch/bin/python -m pytest -n auto --dist loadfile -m "not slow" -p no:cacheprovider --no-header -q \
+	    tests/masks tests/network tests/methods tests/training tests/irp tests/predictors tests/test_pruning.py
+
 lint: setup
 	ruff check .
 	ruff format --check .
@@ -53,6 +61,10 @@ lint: setup
 # Speed and memory against targets, half an hour; NAMES=scoring for one alone.
 bench: setup
 	python -m benchmarks $(NAMES)
+
+# What is left of cells that no current parameter names; ARGS=--dry-run only tells.
+tidy: setup
+	python -m stages tidy $(ARGS)
 
 ui: setup
 	mlflow ui --backend-store-uri sqlite:///mlflow.db

@@ -1,6 +1,6 @@
 """Training a predictor: time for 11 million triples, and what their compression costs in error.
 
-Uncompressed: Adam on plain minibatches of the raw rows, in as many steps.
+The uncompressed training is Adam on plain minibatches of the raw rows, in as many steps.
 """
 
 import statistics
@@ -12,29 +12,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autos.compute import Hardware
+from autos.irp.survival import Survival, write_survival
+from autos.methods.schedules import linear
+from autos.predictors.backbones import BACKBONES
+from autos.predictors.config import PaperConfig
+from autos.predictors.paper import evaluate
+from autos.predictors.paper_fit import fit_regression
+from autos.predictors.paper_training import PaperTraining, train_paper
+from autos.predictors.rows import Rows
 from benchmarks.figures import Figure, at_most, seconds
 from benchmarks.synthetic import draw, survival
-from models.autos import BACKBONES
-from pipeline.compression import Rows
-from pipeline.compute import Hardware
-from pipeline.predictor import evaluate
-from pipeline.predictor_fit import fit_regression
-from pipeline.predictor_training import PredictorConfig, PredictorTraining, train_predictor
-from pipeline.schedules import linear
-from pipeline.survival import Survival, write_survival
 
 TRIPLES, SMALL = 11_000_000, 200_000
+"""Numbers of triples for the measurement of time, and for that of the error."""
+
 ROUNDS = 20
-CONFIG = PredictorConfig(backbone="mlp", lr=3e-3)
+CONFIG = PaperConfig(backbone="mlp", lr=3e-3)
 HARDWARE = Hardware(accelerator="cpu")
 
 
 def run() -> list[Figure]:
+    """Measure the time of a training, and the excess error of the compressed one."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "survival.zarr"
         write_survival(store, {"synthetic": triples()})
-        settings = PredictorTraining(predictor=CONFIG, survival=store, hardware=HARDWARE)
-        elapsed = seconds(lambda: train_predictor(settings))
+        settings = PaperTraining(
+            sources="all", autos_paper=CONFIG, survival=store, hardware=HARDWARE
+        )
+        elapsed = seconds(lambda: train_paper(settings))
     excess = statistics.mean(compressed_over_plain(seed) for seed in range(3)) - 1
     return [
         at_most("fitting: 11 million triples", elapsed, 60, "s"),
@@ -43,6 +49,7 @@ def run() -> list[Figure]:
 
 
 def triples() -> Survival:
+    """Make the surviving scores of a network with one layer of `TRIPLES` weights."""
     inputs, labels = noisy(TRIPLES, seed=0)
     densities = linear(0.05, ROUNDS)
     rounds = (labels * ROUNDS).round().numpy().astype(np.uint16)
@@ -57,13 +64,14 @@ def triples() -> Survival:
 
 
 def noisy(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw inputs [count, 2], and their survival [count] in [0, 1] with noise."""
     inputs = draw(count, seed)
     noise = torch.randn(count, generator=torch.Generator().manual_seed(seed))
     return inputs, (survival(inputs) + 0.1 * noise).clamp(0, 1)
 
 
 def compressed_over_plain(seed: int) -> float:
-    """Ratio of the errors on the same held-out rows."""
+    """Compute the ratio of both trainings' errors, on the same held-out rows."""
     train, held = noisy(SMALL, seed), noisy(SMALL, seed + 100)
     config = CONFIG.model_copy(update={"seed": seed})
     torch.manual_seed(seed)

@@ -6,28 +6,31 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from autos.masks.bits import Bits
+from autos.masks.mask import Mask
+from autos.masks.selection import keep_top
+from autos.network.prunable import prunable
+from autos.predictors.lookup import Lookup
+from autos.predictors.paper import PaperPredictor, PredictedScores
 from benchmarks.figures import Figure, at_least, at_most, peak_memory, seconds
 from benchmarks.synthetic import learned
-from pipeline.masks import Bits, Mask
-from pipeline.predictor import PredictedScores, Predictor
-from pipeline.prunable import prunable
-from pipeline.selection import keep_top
-from pipeline.table import Table
 
 DENSITY = 0.05
 BILLION = {f"layer{i}": torch.Size([10_000, 10_000]) for i in range(10)}
+"""Shapes of the layers of a network of a billion weights."""
 
 
 def run() -> list[Figure]:
-    from torchvision.models import resnet50
+    """Measure time and memory for ResNet-50, and for a billion weights."""
+    from torchvision.models import resnet50  # It takes seconds to import.
 
     network = learned("mlp", steps=1000, batch_size=1024, lr=3e-3)
-    table = Predictor.compiled(network, {"inputs": ["weight", "gradient"]}).table
+    lookup = PaperPredictor.compiled(network, {"inputs": ["weight", "gradient"]}).lookup
     figures = []
 
     weights = {name: weight.detach() for name, weight in prunable(resnet50()).items()}
     gradients = {name: torch.randn_like(weight) for name, weight in weights.items()}
-    times = [seconds(lambda: select(table, weights, gradients)) for _ in range(5)]
+    times = [seconds(lambda: select(lookup, weights, gradients)) for _ in range(5)]
     figures.append(at_most("scale: resnet50", statistics.median(times), 2, "s"))
 
     weights = {name: 0.01 * torch.randn(shape) for name, shape in BILLION.items()}
@@ -37,7 +40,7 @@ def run() -> list[Figure]:
     times = []
 
     def work() -> None:
-        times.append(seconds(lambda: masks.append(select(table, weights, gradients))))
+        times.append(seconds(lambda: masks.append(select(lookup, weights, gradients))))
 
     memory = peak_memory(work)
     exact = masks[0].kept == round(DENSITY * masks[0].total)
@@ -47,10 +50,11 @@ def run() -> list[Figure]:
     return figures
 
 
-def select(table: Table, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Mask:
+def select(lookup: Lookup, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Mask:
+    """Score all weights by a lookup, and keep the best of the network."""
     everything = Mask(Bits.full({name: weight.shape for name, weight in weights.items()}, True))
     return keep_top(
-        PredictedScores(table, ["weight", "gradient"], {"weight": weights, "gradient": gradients}),
+        PredictedScores(lookup, ["weight", "gradient"], {"weight": weights, "gradient": gradients}),
         DENSITY,
         within=everything,
     )

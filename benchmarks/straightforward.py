@@ -1,6 +1,6 @@
 """SNIP, GraSP and SynFlow as their authors' code has them, on a copy of the model.
 
-Each takes what `prune` takes and returns the mask by parameter name.
+Each function takes what `autos.prune` takes, and returns the mask by the name of the parameter.
 """
 
 import copy
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.schedules import exponential
+from autos.methods.schedules import exponential
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 def snip(model: nn.Module, batches: Batches, density: float) -> dict[str, Tensor]:
+    """Find the mask of SNIP (Lee et al., ICLR 2019)."""
     model = copy.deepcopy(model)
     weights = _weights(model)
     for inputs, labels in batches:
@@ -24,6 +25,7 @@ def snip(model: nn.Module, batches: Batches, density: float) -> dict[str, Tensor
 
 
 def grasp(model: nn.Module, batches: Batches, density: float) -> dict[str, Tensor]:
+    """Find the mask of GraSP (Wang et al., ICLR 2020)."""
     model = copy.deepcopy(model).train()
     weights = _weights(model)
     parameters = list(weights.values())
@@ -40,6 +42,7 @@ def grasp(model: nn.Module, batches: Batches, density: float) -> dict[str, Tenso
 
 
 def synflow(model: nn.Module, batches: Batches, density: float) -> dict[str, Tensor]:
+    """Find the mask of SynFlow (Tanaka et al., NeurIPS 2020)."""
     model = copy.deepcopy(model).double().eval()
     weights = _weights(model)
     ones = torch.ones_like(batches[0][0][:1]).double()

@@ -4,18 +4,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.autos import BACKBONES
+from autos.predictors.backbones import BACKBONES
 
 
 def draw(count: int, seed: int) -> Tensor:
-    """Scaled weights and gradients [count, 2]: normal, with a width that varies between layers."""
+    """Draw scaled weights and gradients [count, 2], normal with a width that varies by layer."""
     generator = torch.Generator().manual_seed(seed)
     normal, width = torch.randn(2, count, 2, generator=generator)
     return normal * (0.7 * width).exp()
 
 
 def survival(inputs: Tensor) -> Tensor:
-    """A smooth rule [n] in (0, 1): large weights with large gradients live longer."""
+    """Compute survival [n] in (0, 1) of weights and gradients [n, 2] by a smooth rule.
+
+    Large weights with large gradients live longer.
+    """
     weight, gradient = inputs.abs().unbind(1)
     return torch.sigmoid(
         1.5 * torch.log(weight**0.8 * gradient**0.6 + 0.05 * weight.square() + 1e-3)
@@ -23,7 +26,7 @@ def survival(inputs: Tensor) -> Tensor:
 
 
 def learned(backbone: str, *, steps: int, batch_size: int, lr: float = 1e-3) -> nn.Module:
-    """A backbone after a few steps towards `survival`."""
+    """Train a backbone by a few steps towards `survival`."""
     torch.manual_seed(0)
     network = BACKBONES[backbone](2)
     body = open_ended(network)
@@ -37,9 +40,9 @@ def learned(backbone: str, *, steps: int, batch_size: int, lr: float = 1e-3) -> 
 
 
 def learned_vgg19(samples: int, steps: int) -> nn.Module:
-    """The largest backbone with random features, on which its hidden layers have learned.
+    """Train the hidden layers of the largest backbone, on its random features.
 
-    Adam on all of it would need 18 GB.
+    Adam on the whole backbone would need 18 GB.
     """
     torch.manual_seed(0)
     network = BACKBONES["vgg19"](2)
@@ -50,7 +53,7 @@ def learned_vgg19(samples: int, steps: int) -> nn.Module:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.momentum = 1.0  # the statistics of one batch
+                module.momentum = 1.0  # It keeps the statistics of one batch.
         features(inputs[:64])
         features.eval()
         seen = torch.cat([features(part) for part in inputs.split(32)])
@@ -63,5 +66,8 @@ def learned_vgg19(samples: int, steps: int) -> nn.Module:
 
 
 def open_ended(network: nn.Sequential) -> nn.Sequential:
-    """The backbone before a last ReLU: that can be 0 everywhere and let no gradient through."""
+    """Return a backbone without the ReLU at its end, if there is one.
+
+    That ReLU can be 0 everywhere, and let no gradient through.
+    """
     return network[:-2] if isinstance(network[-2], nn.ReLU) else network

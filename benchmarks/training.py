@@ -1,11 +1,11 @@
 """An epoch of our training loop against the usual one, on the sample's training images.
 
-Usual: torchvision's dataset, transforms per image, a DataLoader with two workers, a plain loop, all
-cores for each step. Ours: `pipeline.training.fit`, as the pipeline runs it: one thread per training
-and one training per core, so an epoch costs the wall time divided by the number of cores. The time
-of a single training of ours on all cores is shown as well. Loss and optimiser are the same, neither
-evaluates; the two take turns and the median of the ratios counts. Targets: LeNet-300-100 at least
-5 times as fast, ResNet-20 at least 1.5 times.
+The usual loop has torchvision's dataset, transforms per image, a DataLoader with two workers, and
+all cores for each step. Ours is `autos.training.loop.fit` as the pipeline runs it, with one thread
+per training and one training per core, so that an epoch costs the wall time divided by the number
+of cores. The time of a single training of ours on all cores is shown as well. Loss and optimiser
+are the same, and neither loop evaluates. The two take turns, and the median of the ratios counts.
+The target is to train LeNet-300-100 at least 5 times as fast, and ResNet-20 at least 1.5 times.
 
     python -m benchmarks training
 """
@@ -22,14 +22,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from autos.compute import Hardware
+from autos.images.datasets.base import ImageSource
+from autos.images.image_set import ImageSet, Split
+from autos.images.prepare import prepare
+from autos.network.spec import NetworkConfig
+from autos.training.loop import fit
+from autos.training.recipe import TrainConfig
 from benchmarks.figures import CORES, Figure, at_least
-from pipeline.compute import Hardware
-from pipeline.datasets.base import ImageSource
-from pipeline.images import ImageSet, Split
-from pipeline.networks import NetworkConfig
-from pipeline.preparing import prepare
-from pipeline.recipes import TrainConfig
-from pipeline.training import fit
 
 REPEATS = 5
 TARGETS = {"lenet_300_100": 5.0, "resnet_20": 1.5}
@@ -40,7 +40,8 @@ RECIPES = {
 
 
 def usual_epoch(name: str, images: ImageSet, folder: Path) -> float:
-    """Seconds of an epoch with a DataLoader."""
+    """Measure the seconds of an epoch with a DataLoader."""
+    # They take seconds to import, and our own epochs do without.
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
@@ -61,7 +62,7 @@ def usual_epoch(name: str, images: ImageSet, folder: Path) -> float:
 
 
 def our_epoch(name: str, images: ImageSet, threads: int) -> float:
-    """Seconds of an epoch with `fit`."""
+    """Measure the seconds of an epoch with `fit`."""
     torch.set_num_threads(threads)
     model = _network(name, images)
     start = time.perf_counter()
@@ -74,7 +75,7 @@ def _work(name: str, store: Path) -> float:
 
 
 def _all_for_training(images: ImageSet) -> ImageSet:
-    """The same 12,000 images as in torchvision's dataset, and one to validate on."""
+    """Return the same 12,000 images as in torchvision's dataset, and one to validate on."""
     joined = (torch.cat(p) for p in zip(_pair(images.train), _pair(images.validation), strict=True))
     one = Split(images.test.images[:1], images.test.labels[:1])
     return ImageSet(Split(*joined), one, one, images.about)
@@ -93,6 +94,7 @@ def _recipe(name: str) -> TrainConfig:
 
 
 def run() -> list[Figure]:
+    """Measure the speed of our loop over the usual one, for each network."""
     figures = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -106,7 +108,7 @@ def run() -> list[Figure]:
         pool = ProcessPoolExecutor(CORES, get_context("spawn"))
         for name, target in TARGETS.items():
             usual, ours, single = [], [], []
-            list(pool.map(_work, [name] * CORES, [store] * CORES))  # imports, warms up
+            list(pool.map(_work, [name] * CORES, [store] * CORES))  # This warms the workers up.
             for _ in range(REPEATS):
                 usual.append(usual_epoch(name, images, folder))
                 times = list(pool.map(_work, [name] * CORES, [store] * CORES))

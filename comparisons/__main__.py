@@ -1,4 +1,4 @@
-"""Runs a comparison and writes its tables and plots into its document, below docs/."""
+"""The program that runs a comparison, and writes its tables and plots into a document in docs/."""
 
 import copy
 import os
@@ -13,19 +13,20 @@ from typing import Any
 
 import yaml
 
+from autos.errors import unknown
 from comparisons.tables import TABLES
-from pipeline.errors import unknown
 
 ROOT = Path(__file__).parents[1]
 FILES = Path(__file__).parent
 WORK = ROOT / ".work/comparisons"
 DOCS = ROOT / "docs"
 
-RESULTS = ["finetuned", "masks", "survival.zarr", "prune_seconds.json"]
-"""What tables are made of, and what later runs may start from; within data/."""
+RESULTS = ["finetuned", "masks", "survival.zarr", "seconds"]
+"""Names, within data/, of what tables are made of and of what later runs may start from."""
 
 
 def main(name: str) -> None:
+    """Compute all runs of a comparison, and write its document."""
     names = sorted(path.stem for path in FILES.glob("*.yaml"))
     if name not in names:
         sys.exit(f"error: {unknown('comparison', name, names)}")
@@ -48,7 +49,7 @@ def main(name: str) -> None:
 
 
 def changed(params: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters with other values at dotted keys."""
+    """Return the parameters with other values at dotted keys."""
     new = copy.deepcopy(dict(params))
     for key, value in (changes or {}).items():
         *sections, last = key.split(".")
@@ -60,16 +61,21 @@ def changed(params: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dic
 
 
 def stages(params: Mapping[str, Any]) -> list[str]:
-    """Those that the parameters have a section for; only AutoS needs a predictor."""
+    """Return the stages that the parameters have a section for, in their order.
+
+    Only comparisons with trained predictors need the stages `irp` and `train_predictor`.
+    """
     order = ["prepare", "irp", "train_predictor", "prune", "finetune"]
     return [stage for stage in order if stage in params]
 
 
 def write_params(folder: Path, params: Mapping[str, Any]) -> None:
+    """Write the parameters of a run where its stages find them."""
     (folder / "params.yaml").write_text(yaml.safe_dump(dict(params), sort_keys=False))
 
 
 def compute(folder: Path, stage: str) -> None:
+    """Run a stage in a folder, or exit if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-m", "stages", stage]
     if subprocess.run(command, cwd=folder, env=environment).returncode:
@@ -77,12 +83,12 @@ def compute(folder: Path, stage: str) -> None:
 
 
 def place(folder: Path, run: str) -> Path:
-    """Where the results of a run are kept."""
+    """Return the folder in which the results of a run are kept."""
     return folder / "runs" / re.sub(r"\W+", "_", run)
 
 
 def keep(folder: Path, kept: Path) -> None:
-    """Copy what a run has made to a place of its own."""
+    """Copy what a run has made to a folder of its own."""
     for name in RESULTS:
         source, target = folder / "data" / name, kept / name
         if source.is_dir():
@@ -93,8 +99,8 @@ def keep(folder: Path, kept: Path) -> None:
 
 
 def machine() -> str:
-    """What it was measured on."""
-    import torch
+    """Word the machine and the versions that a comparison was measured with."""
+    import torch  # It takes seconds to import.
 
     cpu = next(
         line.split(": ")[1]
@@ -107,7 +113,7 @@ def machine() -> str:
 
 
 def insert(document: Path, lines: list[str]) -> None:
-    """Put the tables between the document's markers."""
+    """Put lines between the markers of a document."""
     begin, end = "<!-- tables -->", "<!-- /tables -->"
     before, _, rest = document.read_text().partition(begin)
     _, _, after = rest.partition(end)

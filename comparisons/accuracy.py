@@ -1,8 +1,8 @@
-"""The statistics of docs/accuracy.md: every method over all targets, AutoS against the best.
+"""The statistics of docs/accuracy.md: every method over all targets, and AutoS against the best.
 
 Targets are fixed and seeds are random: a method's accuracy, or the difference of two, is averaged
 over the targets for every seed, and intervals are Student's t over seeds. Beside them stand
-intervals over all pairs of target and seed, as if each were drawn by itself.
+intervals over all pairs of target and seed, as if each pair were drawn by itself.
 """
 
 import math
@@ -12,31 +12,36 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from pipeline.report import SCORE, Cell, Difference, Results
+from autos.grid.cell import Cell, ResultRow
+from autos.report.results import SCORE, Difference, Results
 
 CONFIDENCE = 0.95
 MEAN = "mean over targets"
-"""The one target of `pooled` results."""
+"""Name of the only target of `pooled` results."""
+
 LEARNED = ["autos_paper", "autos"]
+"""Names of the trained predictors."""
+
 IRP, SYNFLOW = "irp", "synflow"
 
 
 def pooled(results: Results) -> Results:
-    """Accuracies averaged over the targets, for every method, density and seed; checks too.
+    """Average accuracies over the targets, for every method, density and seed.
 
-    Every target must have every cell.
+    Results of sanity checks are averaged too. Every target must have every cell.
     """
-    targets = list(results.cells.values())
+    targets = list(results.rows.values())
     mean = Results(
-        {
-            "target": MEAN,
-            **{key: cell[key] for key in ("criterion", "kind", "check", "density", "seed")},
-            "test_accuracy": fmean(cell["test_accuracy"] for cell in each),
-            "validation_accuracy": [fmean(cell["validation_accuracy"][-1] for cell in each)],
-        }
+        row.model_copy(
+            update={
+                "target": MEAN,
+                "test_accuracy": fmean(one.test_accuracy for one in each),
+                "validation_accuracy": [fmean(one.validation_accuracy[-1] for one in each)],
+            }
+        )
         for method, by_density in targets[0].items()
         for density, by_seed in by_density.items()
-        for seed, cell in by_seed.items()
+        for seed, row in by_seed.items()
         for each in [[target[method][density][seed] for target in targets]]
     )
     mean.checks = {check: pooled(those) for check, those in results.checks.items()}
@@ -44,27 +49,33 @@ def pooled(results: Results) -> Results:
 
 
 def best_hand_made(mean: Results, density: float) -> str:
-    """The score with the highest validation accuracy, averaged over targets and seeds.
+    """Return the name of the hand-made score with the highest validation accuracy.
 
-    Those that do not reach the density take no part.
+    Accuracy is averaged over targets and seeds. Scores that do not reach the density take no part.
+
+    Args:
+        mean: Results as `pooled` returns them.
+        density: Fraction of weights that is kept.
     """
-    methods = mean.cells[MEAN]
+    methods = mean.rows[MEAN]
     scores = [n for n in methods if density in methods[n] and mean.kind(MEAN, n) == SCORE]
 
     def validation(name: str) -> float:
-        return fmean(cell["validation_accuracy"][-1] for cell in methods[name][density].values())
+        return fmean(row.validation_accuracy[-1] for row in methods[name][density].values())
 
     return max(scores, key=validation)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A learned criterion against the best hand-made one at a density, over all targets.
+    """A trained predictor against the best hand-made score at a density, over all targets.
 
     Attributes:
-        seeds: the difference, paired by seed after averaging over the targets.
-        pairs: the same one, paired by target and seed.
-        gap: IRP minus the best; None if nothing was pruned by IRP.
+        density: Fraction of weights that is kept.
+        ours: Name of the predictor.
+        seeds: Predictor minus the best, paired by seed after averaging over the targets.
+        pairs: Predictor minus the best, paired by target and seed.
+        gap: Accuracy of IRP minus that of the best; None if nothing was pruned by IRP.
     """
 
     density: float
@@ -75,17 +86,19 @@ class Comparison:
 
     @property
     def best(self) -> str:
+        """Name of the best hand-made score."""
         return self.seeds.other
 
     @property
     def closed(self) -> float | None:
-        """Share of the gap; None if there is none, as IRP is not above the best."""
+        """Share of the gap to IRP that is closed; None if there is no such gap."""
         return self.seeds.mean / self.gap if self.gap and self.gap > 0 else None
 
 
 def comparisons(results: Results) -> Iterator[Comparison]:
+    """Yield the comparison of each trained predictor at each density, from the highest."""
     mean = pooled(results)
-    methods = mean.cells[MEAN]
+    methods = mean.rows[MEAN]
 
     def minus_best(name: str, density: float, best: str) -> Difference:
         ours, theirs = methods[name][density], methods[best][density]
@@ -107,21 +120,26 @@ def comparisons(results: Results) -> Iterator[Comparison]:
 
 def by_target_and_seed(
     results: Results, method: str, density: float
-) -> dict[tuple[str, int], Cell]:
+) -> dict[tuple[str, int], ResultRow]:
+    """Return the rows of a method at a density, by target and seed."""
     return {
-        (target, seed): cell
+        (target, seed): row
         for target in results.targets
-        for seed, cell in results.cells[target][method][density].items()
+        for seed, row in results.rows[target][method][density].items()
     }
 
 
 def seconds(prune_seconds: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """By method and target: the time to find a mask, median over densities and seeds."""
+    """Return the time to find a mask, median over densities and seeds, by method and target.
+
+    Args:
+        prune_seconds: Time in seconds of every unit of stage `prune`, by its name.
+    """
     times: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for name, value in prune_seconds.items():
-        _, target, method, _density, _seed, *check = name.split("/")
-        if not check:
-            times[method][target].append(value)
+        cell = Cell.of_unit(name)
+        if not cell.check:
+            times[cell.method][cell.target].append(value)
     return {m: {t: median(each) for t, each in found.items()} for m, found in times.items()}
 
 
@@ -131,11 +149,13 @@ def record(
     image_sets: Mapping[str, str],
     times: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """What docs/accuracy.json holds: accuracies and times are fractions and seconds.
+    """Return what docs/accuracy.json holds: accuracies are fractions, and times are in seconds.
 
     Args:
-        image_sets: of every target.
-        times: as `seconds` gives them.
+        results: What was measured of all methods.
+        sanity: What was measured of the sanity checks.
+        image_sets: Name of the image set of every target.
+        times: Times to find a mask, as `seconds` returns them.
     """
     return {
         "confidence": CONFIDENCE,
@@ -145,9 +165,9 @@ def record(
                 "image_set": image_sets[target],
                 "density": density,
                 "method": method,
-                "accuracy": [by_seed[seed]["test_accuracy"] for seed in sorted(by_seed)],
+                "accuracy": [by_seed[seed].test_accuracy for seed in sorted(by_seed)],
             }
-            for target, methods in results.cells.items()
+            for target, methods in results.rows.items()
             for method, by_density in methods.items()
             for density, by_seed in sorted(by_density.items(), reverse=True)
         ],
@@ -166,7 +186,7 @@ def record(
         "checks": [
             {"density": density, "method": method, "check": check, **_figures(loss)}
             for mean in [pooled(sanity)]
-            for method in mean.criteria(MEAN)
+            for method in mean.methods(MEAN)
             for density in mean.densities(MEAN)
             for check in mean.checks
             if (loss := mean.loss_by(check, MEAN, method, density, CONFIDENCE))
@@ -180,6 +200,9 @@ def record(
 
 
 def _figures(found: Difference) -> dict[str, float | None]:
-    """JSON has no NaN, which the interval of a single pair is."""
+    """Return a difference as JSON holds it.
+
+    JSON has no NaN, which the interval of a single pair is.
+    """
     low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
     return {"mean": found.mean, "low": low, "high": high, "n": found.n}

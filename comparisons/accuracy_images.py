@@ -15,24 +15,25 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from autos.images.datasets import fashion_mnist_sample
+from autos.images.datasets._idx import read_folder
 from comparisons.cifar10_halves import IMAGES as SEEN
-from pipeline.datasets import fashion_mnist_sample
-from pipeline.datasets._idx import read_folder
 
 OUT = Path("data/raw")
 IMAGES = {"train": 500, "test": 300}
-"""Per class."""
+"""Number of images of each class, by split."""
 
 T = TypeVar("T")
 
 
 def main(fashion_mnist: Path, cifar10: Path) -> None:
+    """Write the image sets out of Fashion-MNIST and out of CIFAR-10."""
     fashion_mnist_images(fashion_mnist, fashion_mnist_sample.FOLDER, OUT / "accuracy_fashion_mnist")
     cifar10_images(cifar10, OUT / "accuracy_cifar10")
 
 
 def fashion_mnist_images(full: Path, sample: Path, out: Path) -> None:
-    """The first images of every class that are not in the sample, told by their content."""
+    """Write the first images of every class that are not in the sample, told by their content."""
     images, drawn = (read_folder(folder, classes=[], origin="") for folder in (full, sample))
     seen = {image.tobytes() for part in (drawn.train, drawn.test) for image in part[0]}
     for split, (pixels, labels) in {"train": images.train, "test": images.test}.items():
@@ -46,7 +47,7 @@ def fashion_mnist_images(full: Path, sample: Path, out: Path) -> None:
 
 
 def cifar10_images(full: Path, out: Path) -> None:
-    """The first images of every class, by name, after those that `cifar10_halves` takes."""
+    """Write the first images of every class, by name, after those that `cifar10_halves` takes."""
     for split in IMAGES:
         for folder in sorted((full / split).iterdir()):
             place = out / split / folder.name
@@ -57,6 +58,7 @@ def cifar10_images(full: Path, out: Path) -> None:
 
 
 def first(found: Sequence[T], count: int, place: Path) -> Sequence[T]:
+    """Return the first of what was found, or exit if there is less than `count`."""
     if len(found) < count:
         sys.exit(f"error: {place}: only {len(found)} images are left, but {count} are needed")
     return found[:count]

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.plots import density_axis
-from pipeline.report import DENSE, Results
+from autos.report.plots import density_axis
+from autos.report.results import DENSE, Results
 
 COLUMNS = 3
+"""Number of panels in a row."""
 
 STYLES: Mapping[str, Mapping[str, Any]] = {
     "irp": {"color": "#cc79a7", "linestyle": "--", "marker": "D"},
@@ -22,17 +22,18 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     "phew": {"color": "#009e73", "marker": "v"},
     "erk": {"color": "#e69f00", "marker": "P"},
 }
-"""Of the methods in colour (Okabe and Ito's, which colour-blind people can tell apart)."""
+"""Styles of the methods in colour (Okabe and Ito's, which colour-blind people can tell apart)."""
+
 OTHERS: dict[str, Any] = {"color": "0.75", "linewidth": 0.8, "zorder": 1}
+"""Style of all other methods."""
 
 
 def bands(*panels: Results) -> Figure:
-    """One panel per target of all results; bands are one standard deviation over seeds."""
+    """Draw a panel per target of all results; bands are one standard deviation over seeds."""
     targets = [(results, target) for results in panels for target in results.targets]
-    rows = math.ceil((len(targets) + 1) / COLUMNS)  # one place is for the legend
-    figure, axes = plt.subplots(
-        rows, COLUMNS, figsize=(4.3 * COLUMNS, 3.6 * rows), squeeze=False, layout="constrained"
-    )
+    rows = math.ceil((len(targets) + 1) / COLUMNS)  # One place is for the legend.
+    figure = Figure(figsize=(4.3 * COLUMNS, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False)
     for axis, (results, target) in zip(axes.flat, targets, strict=False):
         _panel(axis, results, target)
     for axis in axes[:, 0]:
@@ -52,7 +53,7 @@ def bands(*panels: Results) -> Figure:
 
 def _panel(axis: Any, results: Results, target: str) -> None:
     densities = results.densities(target)
-    for name in results.criteria(target):
+    for name in results.methods(target):
         spreads = [results.accuracy(target, name, density) for density in densities]
         mean = 100 * np.array([spread.mean for spread in spreads])
         style = STYLES.get(name)
@@ -61,7 +62,7 @@ def _panel(axis: Any, results: Results, target: str) -> None:
             std = 100 * np.array([spread.std for spread in spreads])
             axis.fill_between(densities, mean - std, mean + std, color=style["color"], alpha=0.15,
                               linewidth=0)  # fmt: skip
-    if DENSE in results.cells[target]:
+    if DENSE in results.rows[target]:
         dense = 100 * results.accuracy(target, DENSE, 1.0).mean
         axis.axhline(dense, color="0.5", linestyle=":", linewidth=1.2)
     density_axis(axis, densities)
@@ -69,7 +70,7 @@ def _panel(axis: Any, results: Results, target: str) -> None:
 
 
 def _legend(results: Results, target: str) -> list[Line2D]:
-    names = results.criteria(target)
+    names = results.methods(target)
     lines = [
         Line2D([], [], label=name, markersize=5, **style)
         for name, style in STYLES.items()
@@ -78,6 +79,6 @@ def _legend(results: Results, target: str) -> list[Line2D]:
     others = [name for name in names if name not in STYLES]
     if others:
         lines.append(Line2D([], [], label=f"{len(others)} other scores", **OTHERS))
-    if DENSE in results.cells[target]:
+    if DENSE in results.rows[target]:
         lines.append(Line2D([], [], label="dense network", color="0.5", linestyle=":"))
     return lines

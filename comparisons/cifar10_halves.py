@@ -10,10 +10,11 @@ from pathlib import Path
 
 OUT = Path("data/raw")
 IMAGES = {"train": 1000, "test": 200}
-"""Per class, the first ones by name."""
+"""Number of images of each class, by split; the first ones by name are taken."""
 
 
 def main(root: Path) -> None:
+    """Copy the images of each half of CIFAR-10 into a folder of its own."""
     classes = sorted(path.name for path in (root / "train").iterdir())
     for half, names in (("first", classes[:5]), ("last", classes[5:])):
         for split, count in IMAGES.items():

@@ -3,10 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
+from autos.analyses.concordance import concordance
+from autos.analyses.overlap import joined, overlap
+from autos.grid.cell import MaskRow, MaskTable, ResultRow, ResultTable
+from autos.irp.survival import Survival, read_survival
+from autos.masks.mask import Mask
+from autos.report import plots
+from autos.report.results import AUTOS, DENSE, Difference, Results, Spread
+from autos.report.tables import accuracy_table, before_table, cost_table, sanity_table, table
+from autos.storage.files import read_json, write_json
 from comparisons.accuracy import (
     CONFIDENCE,
     MEAN,
@@ -18,30 +26,13 @@ from comparisons.accuracy import (
     seconds,
 )
 from comparisons.bands import bands
-from pipeline import plots
-from pipeline.analyses.concordance import concordance
-from pipeline.analyses.overlap import joined, overlap
-from pipeline.files import read_json, write_json
-from pipeline.masks import Mask
-from pipeline.report import (
-    AUTOS,
-    DENSE,
-    Difference,
-    Results,
-    Spread,
-    accuracy_table,
-    before_table,
-    cost_table,
-    sanity_table,
-    table,
-)
-from pipeline.survival import Survival, read_survival
 
 Folders = Mapping[str, Path]
-"""What each run has left."""
+"""Folder of what each run has left, by the name of the run."""
 
 
 def rare_gems(runs: Folders, plot: Path) -> list[str]:
+    """Show accuracies, sanity checks, and what masks cost."""
     results, masks = read(runs["compare"])
     lines = accuracies(results, plot)
     for target in results.targets:
@@ -50,11 +41,13 @@ def rare_gems(runs: Folders, plot: Path) -> list[str]:
 
 
 def dynamic(runs: Folders, plot: Path) -> list[str]:
+    """Show accuracies, and what masks cost."""
     results, masks = read(runs["compare"])
     return [*accuracies(results, plot), *costs(results, masks)]
 
 
 def pretrained(runs: Folders, plot: Path) -> list[str]:
+    """Show accuracies and costs, from pre-trained and from random weights."""
     lines: list[str] = []
     for run in ("from_pretrained", "from_random"):
         results, masks = read(runs[run])
@@ -65,17 +58,17 @@ def pretrained(runs: Folders, plot: Path) -> list[str]:
 
 
 def jackpots(runs: Folders, plot: Path) -> list[str]:
-    """Accuracy of the searched masks, and how many positions they share with magnitude's."""
+    """Show accuracy of the searched masks, and how many positions they share with magnitude's."""
     results, masks = read(runs["search"])
     (target,) = results.targets
     (density,) = results.densities(target)
     before = results.spread(target, "magnitude", density, "test_accuracy_before")
     rows = [["magnitude", "0", before.percent(), "100.0"]]
-    for criterion in results.criteria(target):
-        if criterion != "magnitude":
-            start, epochs = criterion.split("_")
-            accuracy = results.accuracy(target, criterion, density)
-            shared = Spread.of(shared_with_magnitude(runs["search"], masks, criterion))
+    for method in results.methods(target):
+        if method != "magnitude":
+            start, epochs = method.split("_")
+            accuracy = results.accuracy(target, method, density)
+            shared = Spread.of(shared_with_magnitude(runs["search"], masks, method))
             rows.append([start, epochs, accuracy.percent(), shared.percent()])
     dense = results.accuracy(target, DENSE, 1.0).percent()
     head = ["start of the search", "epochs", "test accuracy (%)", "positions as magnitude's (%)"]
@@ -89,34 +82,37 @@ def jackpots(runs: Folders, plot: Path) -> list[str]:
 
 
 def autos(runs: Folders, plot: Path) -> list[str]:
-    """A row per way of training the predictor, then the concordance of surviving scores."""
+    """Show a row per way of training the predictor, and the concordance of surviving scores."""
     first, *others = [run for run in runs if run != "concordance"]
     results, _ = read(runs[first])
     lines: list[str] = []
     for target in results.targets:
         densities = results.densities(target)
 
-        def row(name: str, found: Results, criterion: str, target: str = target) -> list[str]:
+        def row(name: str, found: Results, method: str, target: str = target) -> list[str]:
             return [
                 name,
                 *(
-                    found.accuracy(target, criterion, density).percent()
+                    found.accuracy(target, method, density).percent()
                     for density in found.densities(target)
                 ),
             ]
 
         rows = [
-            row(name, results, name) for name in results.criteria(target) if name != "autos_paper"
+            row(name, results, name) for name in results.methods(target) if name != "autos_paper"
         ]
-        rows.append(row(f"AutoS: {first}", results, "autos_paper"))
-        rows += [row(f"AutoS, {run}", read(runs[run])[0], "autos_paper") for run in others]
+        rows.append(row(f"paper: {first}", results, "autos_paper"))
+        rows += [row(f"paper, {run}", read(runs[run])[0], "autos_paper") for run in others]
         lines += [*table([target, *(f"{100 * d:g} %" for d in densities)], rows), ""]
     scores = read_survival(runs["concordance"] / "survival.zarr")
     return [*lines, "### Concordance of surviving scores", "", *concordances(scores)]
 
 
 def concordances(networks: Mapping[str, Survival]) -> list[str]:
-    """Markdown, AutoS Table 9: two runs from the same and from another initialisation."""
+    """Show the concordance of two runs of IRP from the same and from another initialisation.
+
+    It is Table 9 of the AutoS paper.
+    """
     criteria = [name for name in networks if "_" not in name]
 
     def agreement(first: str, second: str) -> str:
@@ -137,16 +133,16 @@ def concordances(networks: Mapping[str, Survival]) -> list[str]:
 
 
 MAIN = ("compare", "compare above 1 %", "sanity")
-"""Runs of `accuracy`; the others are of AutoS learned in another way."""
+"""Runs of all methods in `accuracy`; in other runs AutoS is learned in another way."""
 
 
 def accuracy(runs: Folders, plot: Path) -> list[str]:
-    """All methods over all targets, AutoS against the best of them, sanity checks and times."""
+    """Show all methods over all targets, AutoS against the best of them, checks and times."""
     results, dense_enough, sanity = (read(runs[run])[0] for run in MAIN)
     variants = {run: pooled(read(runs[run])[0]) for run in runs if run not in MAIN}
-    everything = Results(read_cells(runs["compare"]) + read_cells(runs["compare above 1 %"]))
-    networks = read_json(runs["compare"] / "masks/masks.json")["targets"]
-    times = seconds(read_json(runs["compare"] / "prune_seconds.json"))
+    everything = Results(read_rows(runs["compare"]) + read_rows(runs["compare above 1 %"]))
+    networks = MaskTable.load(runs["compare"] / "masks/masks.json").targets
+    times = seconds(read_json(runs["compare"] / "seconds/prune.json"))
     image_sets = {target: network["images"] for target, network in networks.items()}
     write_json(plot.with_suffix(".json"), record(everything, sanity, image_sets, times))
     mean = pooled(results)
@@ -164,7 +160,7 @@ def accuracy(runs: Folders, plot: Path) -> list[str]:
         "",
         *accuracy_table(pooled(dense_enough), MEAN),
         "",
-        "### AutoS minus the best hand-made criterion",
+        "### AutoS minus the best hand-made score",
         "",
         *comparison_table(list(comparisons(everything))),
         "",
@@ -185,13 +181,13 @@ def accuracy(runs: Folders, plot: Path) -> list[str]:
 
 
 def variant_table(variants: Mapping[str, Results], whole: Results) -> list[str]:
-    """Markdown: accuracy over the targets, and its difference to that of the whole AutoS."""
+    """Show mean accuracy over the targets, and its difference to that of the whole AutoS."""
     densities = next(iter(variants.values())).densities(MEAN)
     rows = []
     for run, results in variants.items():
         cells = [run]
         for density in densities:
-            pair = results.cells[MEAN][AUTOS][density], whole.cells[MEAN][AUTOS][density]
+            pair = results.rows[MEAN][AUTOS][density], whole.rows[MEAN][AUTOS][density]
             difference = Difference.of(pair[0], AUTOS, pair[1], CONFIDENCE)
             accuracy = results.accuracy(MEAN, AUTOS, density).percent()
             cells.append(f"{accuracy}, {100 * difference.mean:+.1f} {difference.interval()}")
@@ -200,13 +196,13 @@ def variant_table(variants: Mapping[str, Results], whole: Results) -> list[str]:
 
 
 def paper_scale(runs: Folders, plot: Path) -> list[str]:
-    """Accuracies of every target and method, and what masks cost."""
+    """Show accuracies of every target and method, and what masks cost."""
     results, masks = read(runs["compare"])
     return [*accuracies(results, plot), *costs(results, masks)]
 
 
 def comparison_table(found: Sequence[Comparison]) -> list[str]:
-    """Markdown, in percentage points; and how much of the gap to IRP is closed."""
+    """Show differences in percentage points, and how much of the gap to IRP is closed."""
     rows = []
     for each in found:
         if each.gap is None:
@@ -233,7 +229,7 @@ def comparison_table(found: Sequence[Comparison]) -> list[str]:
 
 
 def seconds_table(times: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Markdown: in units of SynFlow's time on the same target."""
+    """Show times to find a mask, in units of SynFlow's time on the same target."""
     unit = times[SYNFLOW]
     rows = [
         [method, *(f"{by_target[target] / unit[target]:,.2f}" for target in unit)]
@@ -252,22 +248,26 @@ TABLES: dict[str, Callable[[Folders, Path], list[str]]] = {
     "accuracy": accuracy,
     "paper_scale": paper_scale,
 }
+"""Functions of the folders of the runs, and of the path of a plot without its ending, that return
+the lines of a document in Markdown, by the name of the comparison."""
 
 
-def read_cells(folder: Path) -> list[Mapping[str, Any]]:
-    """What was measured in a run."""
-    cells: list[Mapping[str, Any]] = read_json(folder / "finetuned/results.json")["cells"]
-    return cells
+def read_rows(folder: Path) -> list[ResultRow]:
+    """Return what was measured in a run."""
+    return ResultTable.load(folder / "finetuned/results.json").cells
 
 
-def read(folder: Path) -> tuple[Results, Sequence[Mapping[str, Any]]]:
-    """Results and masks of a run."""
-    results = Results(read_cells(folder))
-    return results, read_json(folder / "masks/masks.json")["masks"]
+def read(folder: Path) -> tuple[Results, Sequence[MaskRow]]:
+    """Return results and masks of a run."""
+    masks = MaskTable.load(folder / "masks/masks.json").masks
+    return Results(read_rows(folder)), masks
 
 
 def accuracies(results: Results, plot: Path) -> list[str]:
-    """Accuracy after training, and before it for mask search; a plot beside the document."""
+    """Show accuracy after training, and before it for mask search.
+
+    A plot is written beside the document.
+    """
     save(plots.accuracy(results), plot.with_suffix(".png"))
     lines = [f"![Accuracy against density]({plot.name}.png)", ""]
     for target in results.targets:
@@ -278,29 +278,28 @@ def accuracies(results: Results, plot: Path) -> list[str]:
     return lines
 
 
-def costs(results: Results, masks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What finding the masks took."""
+def costs(results: Results, masks: Sequence[MaskRow]) -> list[str]:
+    """Show what finding the masks did cost."""
     lines = ["To find a mask, averaged over the densities:", ""]
     for target in results.targets:
         lines += [*cost_table(masks, target), ""]
     return lines
 
 
-def shared_with_magnitude(
-    folder: Path, masks: Sequence[Mapping[str, Any]], criterion: str
-) -> list[float]:
-    """Share of positions per seed."""
+def shared_with_magnitude(folder: Path, masks: Sequence[MaskRow], method: str) -> list[float]:
+    """Return, for every seed, the share of positions on which a mask agrees with magnitude's."""
 
     def load(name: str, seed: int) -> Mask:
-        (file,) = [m["file"] for m in masks if (m["criterion"], m["seed"]) == (name, seed)]
+        (file,) = [row.file for row in masks if (row.method, row.seed) == (name, seed)]
         return Mask.load(folder / "masks" / file)[0]
 
-    seeds = sorted({mask["seed"] for mask in masks})
+    seeds = sorted({row.seed for row in masks})
     return [
-        joined(overlap(load("magnitude", seed), load(criterion, seed))).agreement for seed in seeds
+        joined(overlap(load("magnitude", seed), load(method, seed))).agreement for seed in seeds
     ]
 
 
 def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a file that holds no date or version."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")

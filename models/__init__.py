@@ -1,12 +1,13 @@
-"""Architectures to prune, one file per family, and the table that names them.
+"""Architectures to prune, one file per family, and the registry that names them.
 
 Every entry is called as `build(num_classes=, in_channels=, image_size=, width=)`, with keywords
 only. It returns a network from images [n, in_channels, image_size, image_size] to logits
-[n, num_classes] with PyTorch's or torchvision's initial weights, which `models._init.initialize`
-replaces; it raises ValueError for a width or an image size that it does not support.
+[n, num_classes]; it raises ValueError for a width or an image size that it does not support. Its
+initial weights are PyTorch's or torchvision's, and the library replaces them
+(`autos.network.initialize`).
 
-To add one, write `models/x.py` with its `build`, import it here and add its line. Importing
-torchvision takes seconds, so a module that needs it does that inside `build`.
+To add an architecture, write `models/x.py` with its `build`, import it here and add its line.
+Importing torchvision takes seconds, so a module that needs it does that inside `build`.
 """
 
 from collections.abc import Callable

@@ -5,6 +5,7 @@ from torch import nn
 from models._width import scaled
 
 CHANNELS = (64, 128, 256)
+"""Number of channels of each pair of convolutions, at width 1."""
 
 
 def build(
@@ -16,14 +17,21 @@ def build(
     depth: int,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """`depth` 3x3 convolutions, a max-pooling after every other, then hidden layers of 256 units.
+    """Build 3x3 convolutions, with a max-pooling after every other, and two hidden layers.
 
-    For RGB images of 32 px and 10 classes Conv-4 has 2,425,024 weights and Conv-6 2,261,184 (1.7 M
-    in the paper, which its figure does not explain). `batch_norm` normalises after every
-    convolution, as the paper does not.
+    The hidden layers have 256 units each. For RGB images of 32 px and 10 classes Conv-4 has
+    2,425,024 weights and Conv-6 2,261,184 (1.7 M in the paper, which its figure does not explain).
+
+    Args:
+        num_classes: Number of classes.
+        in_channels: Number of channels of the images.
+        image_size: Side of the images in pixels.
+        width: Factor of the numbers of channels and of hidden units.
+        depth: Number of convolutions: 2, 4 or 6.
+        batch_norm: Whether a normalisation follows every convolution, as it does not in the paper.
 
     Raises:
-        ValueError: nothing is left of the image after the poolings.
+        ValueError: Nothing is left of the image after the poolings.
     """
     side = image_size >> (depth // 2)
     if not side:

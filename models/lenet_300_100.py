@@ -10,7 +10,10 @@ from models._width import scaled
 def build(
     *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0
 ) -> nn.Sequential:
-    """Two hidden layers with biases: 266,200 weights for 28x28 grey images and 10 classes."""
+    """Build a network of two hidden layers, with biases.
+
+    It has 266,200 weights for 28x28 grey images and 10 classes.
+    """
     first, second = scaled(300, width), scaled(100, width)
     return nn.Sequential(
         OrderedDict(

@@ -10,14 +10,14 @@ from models._width import scaled
 def build(
     *, num_classes: int, in_channels: int, image_size: int, width: float = 1.0
 ) -> nn.Sequential:
-    """Channels 6 and 16, hidden layers 120 and 84.
+    """Build a network of convolutions to 6 and 16 channels and hidden layers of 120 and 84 units.
 
     Smaller images are padded to the original's 32x32, so 28x28 and 32x32 both reach the first
     linear layer as 16 maps of 5x5: 61,470 weights for grey images and 10 classes.
     """
     c1, c2, f1, f2 = (scaled(size, width) for size in (6, 16, 120, 84))
     padding = max(0, 32 - image_size) // 2
-    # Twice a 5x5 convolution, which takes 4 px off, and a pooling that halves what is left.
+    # Twice, a 5x5 convolution takes 4 px off and a pooling halves what is left.
     side = ((image_size + 2 * padding - 4) // 2 - 4) // 2
     return nn.Sequential(
         OrderedDict(

@@ -17,9 +17,10 @@ def build(
     depth: int,
     widen: int,
 ) -> nn.Sequential:
-    """WRN-`depth`-`widen` with `depth` = 6n + 4 layers: 1.47 M parameters for WRN-28-2.
+    """Build a WRN-`depth`-`widen` with `depth` = 6n + 4 layers, which takes images of any size.
 
-    Takes images of any size. `width` also narrows the first layer, which `widen` does not change.
+    WRN-28-2 has 1.47 M parameters. `width` also narrows the first layer, which `widen` does not
+    change.
     """
     blocks = (depth - 4) // 6
     stem, c1, c2, c3 = (scaled(c, width) for c in (16, 16 * widen, 32 * widen, 64 * widen))
@@ -62,7 +63,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, in_channels, s, s] to [n, channels, ceil(s / stride), ceil(s / stride)]."""
+        """Map [n, in_channels, s, s] to [n, channels, ceil(s / stride), ceil(s / stride)]."""
         active = F.relu(self.bn1(x))
         out = self.conv2(F.relu(self.bn2(self.conv1(active))))
         return out + (x if self.shortcut is None else self.shortcut(active))

@@ -1,32 +1,61 @@
-"""What every stage does around its work: one at a time, MLflow runs, progress."""
+"""What every stage does around its work: it holds a lock, logs to MLflow and shows progress."""
 
 import fcntl
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from tqdm import tqdm
 
-from pipeline.config import Config
-from pipeline.files import read_json, write_json
-from stages._tracking import Cell, Curve, Store, flatten
+from autos.config import Config
+from autos.storage.files import read_json, write_json
+from stages._tracking import Curve, Logged, Store, flatten
 
 T = TypeVar("T")
 
-RUNS = Path("data/runs")
+RUNS, SECONDS = Path("data/runs"), Path("data/seconds")
+"""Folders of what differs from run to run, which DVC does not know: the MLflow run of each stage,
+and the seconds that its cells took."""
+
+LOCK = "lock"
+"""Name of the file that a stage at work holds locked, in its folder of units."""
+
 SECONDS_BETWEEN_LINES = 10.0
+"""Least time between two lines of progress, where there is no terminal."""
+
+
+def write_seconds(stage: str, seconds: Mapping[str, float]) -> None:
+    """Write the time in seconds that each unit of a stage took."""
+    write_json(SECONDS / f"{stage}.json", seconds)
+
+
+@contextmanager
+def locked(stage: str) -> Iterator[None]:
+    """Hold the lock of a stage, after waiting for any other process in that stage to end.
+
+    Such a process goes on alone when its dvc is killed.
+    """
+    path = Path(".work", stage, LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{stage}: waiting for another run of this stage to end", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Stage:
-    """A stage at work: holds its lock and its MLflow run.
+    """A stage at work, which holds its lock and its MLflow run.
 
     Args:
-        name: of the stage, its module and its section in params.yaml.
-        config: its settings, logged as parameters.
+        name: Name of the stage, of its module and of its section in params.yaml.
+        config: Settings of the stage, which are logged as parameters.
     """
 
     def __init__(self, name: str, config: Config) -> None:
@@ -35,7 +64,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._lock(stack)
+            stack.enter_context(locked(self.name))
             self.store = Store()
             self.run = self.store.pipeline.child(self.name, role="stage")
             self.run.log(params=flatten(self.config, f"{self.name}."))
@@ -52,24 +81,18 @@ class Stage:
         self.run.end(status)
         self.store.pipeline.end(status)
         if error is None:
-            # For a later `dvc repro` that finds this stage unchanged.
+            # A later `dvc repro` that finds this stage unchanged links to this run.
             record = {"run_id": self.run.id, **self.store.identity}
             write_json(RUNS / f"{self.name}.json", record)
         self.held.close()
 
-    def _lock(self, stack: ExitStack) -> None:
-        """Wait for another process in the same stage: one whose dvc was killed goes on alone."""
-        path = Path(".work") / self.name / "lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = stack.enter_context(path.open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{self.name}: waiting for another run of this stage to end", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-
     def progress(self, units: Iterator[tuple[T, bool]], total: int) -> Iterator[T]:
-        """Pass the units of `executor.run` on, show how far it is, and log the counts."""
+        """Pass units on as they come, show how far the stage is, and log their counts.
+
+        Args:
+            units: What `autos.work.executor.run` yields.
+            total: Number of all units.
+        """
         counts = {True: 0, False: 0}
         bar = _Progress(self.name, total)
         for unit, reused in units:
@@ -88,21 +111,25 @@ class Stage:
         metrics: Mapping[str, float | Curve],
         seconds: float = 0.0,
     ) -> None:
-        """A child run for a cell, unless this MLflow store has it from an earlier run.
+        """Log a cell as a child run, unless this MLflow store has it from an earlier run.
 
         Args:
-            seconds: how long the cell took, up to now.
+            unit_path: File of the cell's unit.
+            name: Name of the run.
+            params: Parameters of the run.
+            metrics: Metrics of the run.
+            seconds: Time that the cell took; the run is noted as if it began so long ago.
         """
-        cell = Cell(self.store, unit_path)
-        if cell.logged():
+        logged = Logged(self.store, unit_path)
+        if logged.before():
             return
         run = self.run.child(name, role="cell", seconds=seconds)
         run.log(params=params, metrics=metrics, tags={"stage": self.name})
         run.end()
-        cell.remember(run)
+        logged.remember(run)
 
     def link_stages(self) -> None:
-        """Tag the run of this `dvc repro` with every stage's run, also those DVC did not rerun."""
+        """Tag the run of this `dvc repro` with the runs of all stages, unchanged ones included."""
         tags = {f"stage.{self.name}": self.run.id}
         for path in sorted(RUNS.glob("*.json")):
             record = read_json(path)
@@ -112,7 +139,7 @@ class Stage:
 
 
 class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """Progress of a stage: a bar on a terminal, and a line now and then elsewhere."""
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total = name, total

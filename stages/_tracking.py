@@ -18,22 +18,27 @@ from typing import Any
 
 import psutil
 
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from autos.config import Config
+from autos.errors import UserError, brief
+from autos.storage.files import read_json, write_json
 
 EXPERIMENT = "autos"
+"""Name of the MLflow experiment that holds all runs."""
+
 Curve = Sequence[tuple[int, float]]
-"""Values of a metric by step."""
+"""Values of a metric, each after its step."""
 
 
 def root() -> Path:
-    """The repository; DVC tells it to stages that it runs in a copy (`dvc exp run --temp`)."""
+    """Return the folder of the repository.
+
+    DVC names it to stages that it runs in a copy, as `dvc exp run --temp` does.
+    """
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
 def flatten(config: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as flat parameters: {"train.lr": 0.1, ...}."""
+    """Flatten nested settings into parameters such as {"train.lr": 0.1}."""
     content = config.model_dump(mode="json") if isinstance(config, Config) else config
     flat: dict[str, Any] = {}
     for key, value in content.items():
@@ -57,7 +62,13 @@ class Run:
         metrics: Mapping[str, float | Curve] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log in one request. A metric is a value, or a curve of (step, value) pairs."""
+        """Log parameters, metrics and tags, in one request if MLflow takes as many.
+
+        Args:
+            params: Parameters by name.
+            metrics: Metrics by name, each a value or a curve of (step, value) pairs.
+            tags: Tags by name.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
@@ -75,12 +86,15 @@ class Run:
             self.store.client.log_batch(self.id, params=texts[start : start + 100])
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Log a file, in a folder of the run's artifacts if one is given."""
         self.store.client.log_artifact(self.id, str(path), folder)
 
     def child(self, name: str, role: str, seconds: float = 0.0) -> "Run":
+        """Start a run below this one, or note one that began `seconds` ago."""
         return self.store.create(name, role=role, parent=self.id, seconds=seconds)
 
     def end(self, status: str = "FINISHED") -> None:
+        """End the run, with one of MLflow's statuses."""
         self.store.client.set_terminated(self.id, status)
 
 
@@ -88,7 +102,7 @@ class Store:
     """The MLflow store of this repository, or the one that MLFLOW_TRACKING_URI names.
 
     Raises:
-        UserError: the store cannot be reached or written.
+        UserError: The store cannot be reached or written.
     """
 
     def __init__(self) -> None:
@@ -109,12 +123,11 @@ class Store:
                 self.experiment = self._experiment()
                 self.pipeline = self._pipeline()
             except mlflow.exceptions.MlflowException as error:
-                text = " ".join(str(error).split())[:300]
-                raise UserError(f"MLflow store {self.uri}: {text}") from None
+                raise UserError(f"MLflow store {self.uri}: {brief(error, 300)}") from None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Tells this store from one that was deleted and made again."""
+        """Facts that tell this store from one that was deleted and made again."""
         return {
             "uri": self.uri,
             "experiment": self.experiment.experiment_id,
@@ -124,7 +137,15 @@ class Store:
     def create(
         self, name: str, *, role: str, parent: str | None = None, seconds: float = 0.0, **tags: str
     ) -> Run:
-        """Start a run, or note one that began `seconds` ago; `role` is pipeline, stage or cell."""
+        """Start a run, or note one that began some time ago.
+
+        Args:
+            name: Name of the run.
+            role: What the run is of: "pipeline", "stage" or "cell".
+            parent: Identifier of the run above it.
+            seconds: Time since the run began.
+            tags: More tags of the run.
+        """
         if parent:
             tags["mlflow.parentRunId"] = parent
         tags = {"role": role, "mlflow.source.name": " ".join(sys.orig_argv[-2:]), **tags}
@@ -149,7 +170,7 @@ class Store:
         return experiment
 
     def _pipeline(self) -> Run:
-        """The parent run of this `dvc repro`, made by whichever stage comes first."""
+        """Return the parent run of this `dvc repro`, which the stage that comes first makes."""
         session = _session()
         found = self.client.search_runs(
             [self.experiment.experiment_id],
@@ -164,22 +185,24 @@ class Store:
         return self.create(name, role="pipeline", session=session)
 
 
-class Cell:
-    """Remembers beside a unit's file in which store its run is, so that it is logged once."""
+class Logged:
+    """A note beside a unit's file of the store that its run is in, so that it is logged once."""
 
     def __init__(self, store: Store, unit_path: Path) -> None:
         self.store = store
         self.marker = unit_path.with_suffix(".mlflow.json")
 
-    def logged(self) -> bool:
+    def before(self) -> bool:
+        """Tell whether the store has the run of the unit."""
         return self.marker.exists() and read_json(self.marker)["store"] == self.store.identity
 
     def remember(self, run: Run) -> None:
+        """Note that the store has this run of the unit."""
         write_json(self.marker, {"store": self.store.identity, "run_id": run.id})
 
 
 def _session() -> str:
-    """The same for all stages of one `dvc repro` or `dvc exp run`."""
+    """Return a name that is the same for all stages of one `dvc repro` or `dvc exp run`."""
     if name := os.environ.get("DVC_EXP_NAME"):
         return name
     this = psutil.Process()

@@ -1,65 +1,67 @@
 """DVC stage `finetune`: train every masked network and the dense one by the target's recipe."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-from pipeline.compute import Compute
-from pipeline.executor import run
-from pipeline.files import read_json, write_json
-from pipeline.finetune_cells import DENSE, FinetuneCell, FinetuneConfig
-from pipeline.tensors import write_tensors
-from pipeline.units import Unit
-from stages._stage import Stage
+from autos.compute import Compute
+from autos.grid.cell import DENSE, Cell, MaskTable, ResultRow, ResultTable
+from autos.grid.finetune import FinetuneConfig, FinetuneSettings
+from autos.storage.tensors import write_tensors
+from autos.work.executor import run
+from autos.work.units import Unit
+from stages._params import section
+from stages._stage import Stage, write_seconds
 from stages._tracking import Curve, flatten
 
 IMAGES = Path("data/images")
 MASKS = Path("data/masks")
 OUT = Path("data/finetuned")
-SECONDS = Path("data/finetune_seconds.json")
 
-LOGGED = {"seed", "recipe", "hardware"}
+LOGGED = {"recipe", "hardware"}
+"""Settings of a unit that are logged beside those of its network."""
+
+
+def units() -> list[Unit[FinetuneSettings]]:
+    """Return all units that the current parameters name."""
+    return section(FinetuneConfig, "finetune").units(
+        MaskTable.load(MASKS / "masks.json"),
+        masks=MASKS,
+        images=IMAGES,
+        hardware=section(Compute, "compute").hardware,
+    )
 
 
 def main() -> None:
-    config, compute = FinetuneConfig.load("finetune"), Compute.load("compute")
-    index = read_json(MASKS / "masks.json")
-    units = config.units(index, masks=MASKS, images=IMAGES, hardware=compute.hardware)
+    """Run the stage: train all networks, and write them with results.json."""
+    config, compute = section(FinetuneConfig, "finetune"), section(Compute, "compute")
+    work = units()
+    kinds = {row.method: row.kind for row in MaskTable.load(MASKS / "masks.json").masks}
     with Stage("finetune", config) as stage:
-        work = run([[unit] for unit in units], workers=compute.workers)
-        for unit in stage.progress(work, total=len(units)):
+        done = run([[unit] for unit in work], workers=compute.workers)
+        for unit in stage.progress(done, total=len(work)):
             log(stage, unit)
-        kinds = {mask["criterion"]: mask["kind"] for mask in index["masks"]}
-        cells = [store(unit, kinds) for unit in units]
-        # Times differ from run to run, so they have a file of their own.
-        write_json(SECONDS, {unit.name: unit.result().about["seconds"] for unit in units})
-        write_json(OUT / "results.json", {"cells": cells})
-        stage.run.log(metrics=accuracy_by_density(cells))
+        rows = [store(unit, kinds) for unit in work]
+        ResultTable(cells=rows).save(OUT / "results.json")
+        write_seconds("finetune", {unit.name: unit.result().about["seconds"] for unit in work})
+        stage.run.log(metrics=accuracy_by_density(rows))
 
 
-def store(unit: Unit[FinetuneCell], kinds: Mapping[str, str]) -> dict[str, Any]:
-    """Write a cell's trained network into the output; return its entry in results.json."""
-    result = unit.result()
-    _, target, criterion, density, seed, *check = unit.name.split("/")
-    entry = {
-        "target": target,
-        "criterion": criterion,
-        "kind": kinds.get(criterion, DENSE),
-        "check": check[0] if check else None,
-        "density": float(density),
-        "seed": int(seed),
-        **{name: value for name, value in result.about.items() if name != "seconds"},
-    }
-    about = {**entry, "settings": unit.settings.model_dump(mode="json")}
-    path = OUT / target / criterion / f"{'-'.join([density, seed, *check])}.safetensors"
+def store(unit: Unit[FinetuneSettings], kinds: Mapping[str, str]) -> ResultRow:
+    """Write the trained network of a cell into the output, and return its row of results.json."""
+    result, cell = unit.result(), Cell.of_unit(unit.name)
+    facts = {name: value for name, value in result.about.items() if name != "seconds"}
+    row = ResultRow(**cell.model_dump(), kind=kinds.get(cell.method, DENSE), **facts)
+    settings = unit.settings.model_dump(mode="json")
+    about = {**row.model_dump(mode="json"), "settings": settings}
+    path = OUT / cell.path()
     write_tensors(path, result.tensors, kind="trained network", version=1, about=about)
-    return entry
+    return row
 
 
-def log(stage: Stage, unit: Unit[FinetuneCell]) -> None:
-    _, target, criterion, density, _, *check = unit.name.split("/")
+def log(stage: Stage, unit: Unit[FinetuneSettings]) -> None:
+    """Log a cell as an MLflow run of its own."""
     about = dict(unit.result().about)
     curves = {
         name: list(enumerate(about.pop(name), start=1))
@@ -69,26 +71,24 @@ def log(stage: Stage, unit: Unit[FinetuneCell]) -> None:
         unit.path,
         unit.name,
         params={
-            "target": target,
-            "criterion": criterion,
-            "check": check[0] if check else None,
-            "density": float(density),
             **flatten(unit.settings.network),
             **flatten(unit.settings.model_dump(mode="json", include=LOGGED)),
+            **Cell.of_unit(unit.name).model_dump(),
         },
         metrics={**about, **curves},
         seconds=about["seconds"],
     )
 
 
-def accuracy_by_density(cells: list[dict[str, Any]]) -> dict[str, Curve]:
-    """Mean test accuracy over seeds per target and criterion, by density in per mille."""
+def accuracy_by_density(rows: Sequence[ResultRow]) -> dict[str, Curve]:
+    """Return curves of test accuracy over density, by target and method.
+
+    Accuracies are means over seeds, and the step of each is the density in per mille.
+    """
     seeds = defaultdict(list)
-    for cell in cells:
-        name = ".".join(["test_accuracy", cell["target"], cell["criterion"]])
-        if cell["check"]:
-            name += f".{cell['check']}"
-        seeds[name, round(1000 * cell["density"])].append(cell["test_accuracy"])
+    for row in rows:
+        parts = ["test_accuracy", row.target, row.method, *filter(None, [row.check])]
+        seeds[".".join(parts), round(1000 * row.density)].append(row.test_accuracy)
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for (name, step), values in sorted(seeds.items()):
         curves[name].append((step, mean(values)))

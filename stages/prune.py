@@ -1,100 +1,103 @@
-"""DVC stage `prune`: a mask for every target, criterion, density and seed, and checks of it."""
+"""DVC stage `prune`: a mask for every target, method, density and seed, and checks of it."""
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from pipeline.check_cells import CheckCell
-from pipeline.compute import Compute
-from pipeline.executor import run
-from pipeline.files import file_digest, write_json
-from pipeline.finetune_cells import STATE, FinetuneConfig
-from pipeline.mask_cells import found_in
-from pipeline.mask_grid import Inputs, PruneConfig
-from pipeline.tensors import write_tensors
-from pipeline.units import Unit
-from stages._stage import Stage
+from autos.compute import Compute
+from autos.grid.cell import Cell, MaskRow, MaskTable
+from autos.grid.finetune import STATE, FinetuneConfig
+from autos.grid.mask_result import found_in
+from autos.grid.masks import Inputs, PruneConfig
+from autos.storage.files import file_digest
+from autos.storage.tensors import write_tensors
+from autos.work.executor import run
+from autos.work.units import Unit
+from stages._params import section
+from stages._stage import Stage, write_seconds
 from stages._tracking import flatten
 
 IMAGES = Path("data/images")
 PREDICTOR = Path("data/predictor")
 OUT = Path("data/masks")
 
-SECONDS = Path("data/prune_seconds.json")
+LOGGED = {"settings", "density", "seed", "scoring", "recipe", "hardware"}
+"""Settings of a unit that are logged beside those of its network."""
 
-LOGGED = {"criterion", "settings", "density", "seed", "scoring", "recipe", "hardware"}
+
+def chains(config: PruneConfig, compute: Compute) -> list[list[Unit]]:
+    """Return a chain of units per mask: the mask itself, and then the checks of it."""
+    recipe = section(FinetuneConfig, "finetune").recipe
+    return config.chains(Inputs(IMAGES, PREDICTOR, recipe, compute.hardware))
+
+
+def units() -> list[Unit]:
+    """Return all units that the current parameters name."""
+    named = chains(section(PruneConfig, "prune"), section(Compute, "compute"))
+    return [unit for chain in named for unit in chain]
 
 
 def main() -> None:
-    config, compute = PruneConfig.load("prune"), Compute.load("compute")
-    recipe = FinetuneConfig.load("finetune").recipe
-    chains = config.chains(Inputs(IMAGES, PREDICTOR, recipe, compute.hardware))
-    units = [unit for chain in chains for unit in chain]
+    """Run the stage: find all masks, and write them with masks.json."""
+    config, compute = section(PruneConfig, "prune"), section(Compute, "compute")
+    work = chains(config, compute)
+    units = [unit for chain in work for unit in chain]
     with Stage("prune", config) as stage:
-        work = run(chains, workers=compute.workers)
-        for unit in stage.progress(work, total=len(units)):
+        done = run(work, workers=compute.workers)
+        for unit in stage.progress(done, total=len(units)):
             log(stage, unit)
-        masks = [store(unit, config) for unit in units]
-        index = {
-            "targets": {name: net.model_dump(mode="json") for name, net in config.targets.items()},
-            "masks": masks,
+        rows = [store(unit, config) for unit in units]
+        targets = {
+            name: network.model_dump(mode="json") for name, network in config.targets.items()
         }
-        # Times differ from run to run, so they have a file of their own.
-        write_json(SECONDS, {unit.name: seconds(unit) for unit in units})
-        write_json(OUT / "masks.json", index)
-    for mask in masks:
-        if mask["empty_layers"]:
-            print(f"warning: {mask['file']}: nothing is kept in {', '.join(mask['empty_layers'])}",
-                  file=sys.stderr)  # fmt: skip
+        MaskTable(targets=targets, masks=rows).save(OUT / "masks.json")
+        write_seconds("prune", {unit.name: seconds(unit) for unit in units})
+    for row in rows:
+        if row.empty_layers:
+            empty = ", ".join(row.empty_layers)
+            print(f"warning: {row.file}: nothing is kept in {empty}", file=sys.stderr)
 
 
-def store(unit: Unit, config: PruneConfig) -> dict[str, Any]:
-    """Write a cell's mask, and where to start from, into the output; return its entry in
-    masks.json."""
-    result = unit.result()
+def store(unit: Unit, config: PruneConfig) -> MaskRow:
+    """Write the mask of a cell into the output, and return its row of masks.json.
+
+    The weights to train from are written beside it, if the method left any.
+    """
+    result, cell = unit.result(), Cell.of_unit(unit.name)
     found = found_in(result)
-    _, target, criterion, density, seed, *check = unit.name.split("/")
     facts = {name: value for name, value in result.about.items() if name != "seconds"}
     about = {"settings": unit.settings.model_dump(mode="json"), **facts}
-    path = OUT / target / criterion / f"{'-'.join([density, seed, *check])}.safetensors"
+    path, start = OUT / cell.path(), None
     found.mask.save(path, about)
-    start = None
     if found.start:
-        start = path.with_name(f"{path.stem}-start.safetensors")
+        start = OUT / cell.path("start")
         write_tensors(start, found.start, kind=STATE, version=1, about=about)
-    method = config.method(criterion)
-    return {
-        "target": target,
-        "criterion": criterion,
-        "kind": method.kind if method else "predictor",
-        "check": check[0] if check else None,
-        "density": float(density),
-        "seed": int(seed),
-        "file": str(path.relative_to(OUT)),
-        "sha256": file_digest(path),
-        "start": str(start.relative_to(OUT)) if start else None,
-        "start_sha256": file_digest(start) if start else None,
+    return MaskRow(
+        **cell.model_dump(),
+        kind=config.kind(cell.method),
+        file=str(cell.path()),
+        sha256=file_digest(path),
+        start=str(cell.path("start")) if start else None,
+        start_sha256=file_digest(start) if start else None,
         **facts,
-    }
+    )
 
 
 def seconds(unit: Unit) -> float:
+    """Return the time in seconds that finding the mask took; it is 0 for checks of a mask."""
     return unit.result().about.get("seconds", 0.0)
 
 
 def log(stage: Stage, unit: Unit) -> None:
-    _, target, criterion, *_ = unit.name.split("/")
-    about = unit.result().about
+    """Log a cell as an MLflow run of its own."""
+    cell, about = Cell.of_unit(unit.name), unit.result().about
     settings = unit.settings.model_dump(mode="json")
     stage.log_cell(
         unit.path,
         unit.name,
         params={
-            "target": target,
             **flatten(settings["network"]),
             **flatten({name: settings[name] for name in settings if name in LOGGED}),
-            "criterion": criterion,
-            "check": unit.settings.check if isinstance(unit.settings, CheckCell) else None,
+            **cell.model_dump(),
         },
         metrics={
             "kept": about["kept"],

@@ -8,9 +8,11 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from models._init import initialize
-from pipeline.image_store import write_images
-from pipeline.images import ImageSet, ScoringConfig
+from autos.images.image_set import ImageSet
+from autos.images.loaders import ScoringConfig
+from autos.images.store import write_images
+from autos.masks.mask import Mask
+from autos.network.initialize import initialize
 
 # The same examples every time, and no time limit on shared cores.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -23,6 +25,18 @@ CLASSES, SIDE = 3, 8
 def pytest_collection_modifyitems(items):
     """The longest file first, so that no core waits for it in the end."""
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
+@pytest.fixture
+def cut():
+    """Takes weights out of a mask: those at an index of the layer of that name."""
+
+    def cut(mask, name, index):
+        keep = mask.keep[name].clone()
+        keep[index] = False
+        return Mask({**mask.keep, name: keep})
+
+    return cut
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.criteria import CRITERIA
-from pipeline.criterion import Criterion
-from pipeline.errors import UserError
-from pipeline.masks import Mask
-from pipeline.prunable import prunable
-from pipeline.pruning import prune
-from pipeline.schedules import exponential
+from autos.errors import UserError
+from autos.masks.mask import Mask
+from autos.methods.base import Criterion
+from autos.methods.criteria import CRITERIA
+from autos.methods.schedules import exponential
+from autos.network.prunable import prunable
+from autos.pruning import prune
 
 
 def test_every_round_starts_from_the_given_weights_with_the_pruned_ones_zero(mlp):
@@ -26,7 +26,9 @@ def test_every_round_starts_from_the_given_weights_with_the_pruned_ones_zero(mlp
                 parameter.fill_(7)  # a score may do what it likes with its copy
         return {name: weight.abs() for name, weight in weights.items()}
 
-    mask = prune(mlp, Criterion(score, densities=lambda d, _: exponential(d, 4)), [], density=0.1)
+    mask = prune(
+        mlp, Criterion("x", score, densities=lambda d, _: exponential(d, 4)), [], density=0.1
+    )
     assert len(seen) == 4
     for weights in seen:
         for name, weight in weights.items():
@@ -39,7 +41,9 @@ def test_pruned_weights_do_not_come_back_however_high_they_score(mlp):
     def score(model, context):
         return {name: -weight.detach().abs() for name, weight in prunable(model).items()}
 
-    mask = prune(mlp, Criterion(score, densities=lambda d, _: exponential(d, 2)), [], density=0.25)
+    mask = prune(
+        mlp, Criterion("x", score, densities=lambda d, _: exponential(d, 2)), [], density=0.25
+    )
     magnitudes = torch.cat([weight.detach().abs().flatten() for weight in prunable(mlp).values()])
     kept = torch.cat([keep.flatten() for keep in mask.keep.values()])
     # In round 2 the pruned weights score 0, more than all others.
@@ -54,7 +58,9 @@ def test_a_score_is_told_the_final_density_and_reads_the_batches_in_every_round(
         read.append(sum(len(labels) for _, labels in context.batches))
         return dict(prunable(model))
 
-    prune(mlp, Criterion(score, densities=lambda d, _: exponential(d, 3)), batches, density=0.2)
+    prune(
+        mlp, Criterion("x", score, densities=lambda d, _: exponential(d, 3)), batches, density=0.2
+    )
     assert densities == [0.2] * 3 and read == [15] * 3
 
 
@@ -68,7 +74,7 @@ def test_randomness_goes_on_from_round_to_round_and_repeats_with_the_seed(mlp):
 
         prune(
             mlp,
-            Criterion(score, densities=lambda d, _: exponential(d, 3)),
+            Criterion("x", score, densities=lambda d, _: exponential(d, 3)),
             [],
             density=0.2,
             seed=seed,
@@ -88,7 +94,7 @@ def test_randomness_that_a_score_takes_from_torch_repeats_with_the_seed(mlp):
 
     for state, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(state)
-        prune(mlp, Criterion(score), [], density=0.2, seed=seed)
+        prune(mlp, Criterion("x", score), [], density=0.2, seed=seed)
     assert drawn[0] == drawn[1] != drawn[2]
 
 
@@ -102,13 +108,18 @@ def test_a_score_gets_the_precision_and_the_mode_that_its_criterion_asks_for(
         assert model.bn1.training == {"train": True, "eval": False, None: False}[batch_norm]
         return dict(prunable(model))
 
-    prune(conv_net.eval(), Criterion(score, double=double, batch_norm=batch_norm), [], density=0.5)
+    prune(
+        conv_net.eval(),
+        Criterion("x", score, double=double, batch_norm=batch_norm),
+        [],
+        density=0.5,
+    )
     assert not conv_net.training and conv_net.fc.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("density", [0.0, -0.1, 1.5, float("nan")])
 def test_a_density_out_of_range_is_refused(mlp, density):
-    criterion = Criterion(lambda model, context: dict(prunable(model)))
+    criterion = Criterion("x", lambda model, context: dict(prunable(model)))
     with pytest.raises(UserError, match=f"above 0 and at most 1, not {density:g}"):
         prune(mlp, criterion, [], density=density)
 
@@ -173,7 +184,7 @@ def test_a_model_that_cannot_be_copied_is_refused():
 
 @pytest.mark.parametrize("criterion", ["snip", "grasp", "synflow", "npb"])
 def test_a_model_that_fails_on_a_batch_says_so_in_one_line(criterion):
-    message = "the model fails on a batch: RuntimeError: mat1 and mat2 shapes cannot be multiplied"
+    message = "the model fails on a batch: RuntimeError: .*mat1 and mat2 shapes"
     error = refused(message, nn.Linear(WIDTH, 3), CRITERIA[criterion], samples(WIDTH + 1))
     assert isinstance(error.__cause__, RuntimeError)
 

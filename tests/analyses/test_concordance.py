@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.analyses.concordance import concordance, pairs
-from pipeline.errors import UserError
-from pipeline.survival import Survival
+from autos.analyses.concordance import concordance, pairs
+from autos.errors import UserError
+from autos.irp.survival import Survival
 
 X = np.random.default_rng(0).normal(size=1000)
 

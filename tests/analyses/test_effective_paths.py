@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from autos.analyses.effective_paths import effective
+from autos.errors import UserError
+from autos.masks.mask import Mask
+from autos.network.prunable import prunable
 from models import ARCHITECTURES
-from pipeline.analyses.effective_paths import effective
-from pipeline.errors import UserError
-from pipeline.masks import Mask
-from pipeline.prunable import prunable
 
 
 def perceptron(*sizes):
@@ -76,10 +76,9 @@ def test_agrees_with_walking_all_paths(seed):
     assert found.mask.density <= mask.density
 
 
-def test_cutting_the_outputs_of_a_unit_takes_its_inputs_along():
+def test_cutting_the_outputs_of_a_unit_takes_its_inputs_along(cut):
     model = perceptron(5, 7, 3)
-    mask = Mask({name: keep.clone() for name, keep in Mask.dense(model).keep.items()})
-    mask.keep["2.weight"][:, 4] = False
+    mask = cut(Mask.dense(model), "2.weight", (slice(None), 4))
     found = effective(model, mask, (5,))
     assert not found.mask.keep["0.weight"][4].any()
     assert found.mask.kept == mask.kept - 5
@@ -87,10 +86,9 @@ def test_cutting_the_outputs_of_a_unit_takes_its_inputs_along():
     assert paths(found) == pytest.approx(5 * 6 * 3)
 
 
-def test_nothing_is_effective_behind_an_empty_layer():
+def test_nothing_is_effective_behind_an_empty_layer(cut):
     model = perceptron(5, 7, 3)
-    mask = Mask({name: keep.clone() for name, keep in Mask.dense(model).keep.items()})
-    mask.keep["0.weight"][:] = False
+    mask = cut(Mask.dense(model), "0.weight", slice(None))
     found = effective(model, mask, (5,))
     assert found.mask.kept == 0 and set(found.units.values()) == {0}
     assert found.log10_paths == -math.inf
@@ -110,11 +108,10 @@ def test_values_biases_and_the_model_itself_do_not_matter(conv_net):
     assert conv_net.training
 
 
-def test_a_bias_begins_no_path():
+def test_a_bias_begins_no_path(cut):
     """A unit without inputs has a bias; what it feeds is not connected to the input."""
     model = perceptron(5, 7, 3)
-    mask = Mask({name: keep.clone() for name, keep in Mask.dense(model).keep.items()})
-    mask.keep["0.weight"][4] = False
+    mask = cut(Mask.dense(model), "0.weight", 4)
     found = effective(model, mask, (5,))
     assert not found.mask.keep["2.weight"][:, 4].any()
     assert found.mask.kept == mask.kept - 3
@@ -166,22 +163,21 @@ def test_a_kernel_is_effective_only_where_it_meets_the_image():
     assert paths(found) == pytest.approx(4)
 
 
-def test_a_shortcut_is_a_path():
+def test_a_shortcut_is_a_path(cut):
     """Residual network: an empty convolution in a block leaves the shortcut, and its twin dead."""
     model = ARCHITECTURES["resnet_20"](num_classes=3, in_channels=1, image_size=8, width=0.25)
-    mask = Mask({name: keep.clone() for name, keep in Mask.dense(model).keep.items()})
-    mask.keep["stage2.1.conv1.weight"][:] = False
+    mask = cut(Mask.dense(model), "stage2.1.conv1.weight", slice(None))
     found = effective(model, mask, (1, 8, 8))
     assert found.units["stage2.1.conv2.weight"] == 0
     assert found.units["stage2.0.conv2.weight"] > 0 and found.units["fc.weight"] == 3
 
 
-def test_depth_overflows_nothing():
+def test_depth_overflows_nothing(cut):
     """400 times 10 units have 10^400 paths; double precision ends at 10^308."""
     model = perceptron(*[10] * 400)
-    mask = Mask({name: keep.clone() for name, keep in Mask.dense(model).keep.items()})
+    mask = Mask.dense(model)
     *_, before, last = mask.keep
-    mask.keep[last][:, 3] = False
+    mask = cut(mask, last, (slice(None), 3))
     found = effective(model, mask, (10,))
     assert found.log10_paths == pytest.approx(399 + math.log10(9))
     assert found.mask.kept == mask.kept - 10 and not found.mask.keep[before][3].any()

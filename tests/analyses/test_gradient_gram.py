@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.analyses.gradient_gram import GradientRecorder, gram
-from pipeline.budget import Budget
-from pipeline.compute import Hardware
-from pipeline.criteria import CRITERIA
-from pipeline.errors import UserError
-from pipeline.masks import Mask
-from pipeline.pruning import prune
-from pipeline.recipes import TrainConfig
+from autos.analyses.gradient_gram import GradientRecorder, gram
+from autos.compute import Hardware
+from autos.errors import UserError
+from autos.masks.mask import Mask
+from autos.methods.criteria import CRITERIA
+from autos.pruning import prune
+from autos.training.budget import Budget
+from autos.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(epochs=4, batch_size=6, optimizer="sgd", lr=0.1, schedule="cosine")
 

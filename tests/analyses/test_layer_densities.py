@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pipeline.allocation import erk
-from pipeline.analyses.layer_densities import layer_densities
-from pipeline.errors import UserError
-from pipeline.masks import Mask
+from autos.analyses.layer_densities import layer_densities
+from autos.errors import UserError
+from autos.masks.allocation import erk
+from autos.masks.mask import Mask
 
 
 def mask(*kept):

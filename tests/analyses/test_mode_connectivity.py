@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from models._init import initialize
-from pipeline.analyses.connectivity import (
+from autos.analyses.mode_connectivity import (
     barrier,
     evaluate,
     interpolate,
     path,
     recompute_batch_norm_,
 )
-from pipeline.batches import cross_entropy
+from autos.network.batches import cross_entropy
+from autos.network.initialize import initialize
 
 
 def test_a_network_is_connected_with_itself(conv_net, batches):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pipeline.analyses.overlap import joined, layerwise_chance, overlap
-from pipeline.errors import UserError
-from pipeline.masks import Mask
+from autos.analyses.overlap import joined, layerwise_chance, overlap
+from autos.errors import UserError
+from autos.masks.mask import Mask
 
 
 def random_mask(density, seed, **shapes):

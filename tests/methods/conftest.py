@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.batches import cross_entropy
-from pipeline.budget import Budget
-from pipeline.callbacks import Callback, Loop
-from pipeline.compute import Hardware
-from pipeline.method import Context
-from pipeline.prunable import prunable
-from pipeline.recipes import TrainConfig
+from autos.compute import Hardware
+from autos.methods.base import Context
+from autos.network.batches import cross_entropy
+from autos.network.prunable import prunable
+from autos.training.budget import Budget
+from autos.training.callbacks import Callback, Loop
+from autos.training.recipe import TrainConfig
 
 SGD = {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}
 ADAM = {"optimizer": "adam", "lr": 3e-2}

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.methods.deep_r import METHOD, DeepR, Settings
-from pipeline.prunable import prunable
+from autos.methods.deep_r import METHOD, DeepR, Settings
+from autos.network.prunable import prunable
 
 
 def walked(loop, *, steps=1, change=None, seed=0, **settings):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.methods.dns import DNS, METHOD, Settings
-from pipeline.prunable import prunable
+from autos.methods.dns import DNS, METHOD, Settings
+from autos.network.prunable import prunable
 
 
 def surgery(loop, count, **settings):

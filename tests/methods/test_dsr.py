@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.methods.dsr import DSR, METHOD, Settings
+from autos.methods.dsr import DSR, METHOD, Settings
 
 
 def rewired(loop, seed=0, **settings):

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from models import ARCHITECTURES
-from pipeline.errors import UserError
-from pipeline.method import Context
-from pipeline.methods.early_bird import (
+from autos.errors import UserError
+from autos.methods.base import Context
+from autos.methods.early_bird import (
     METHOD,
     EarlyBird,
     Settings,
@@ -18,9 +17,10 @@ from pipeline.methods.early_bird import (
     mask_of,
     norms_behind,
 )
-from pipeline.prunable import prunable
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
+from autos.network.prunable import prunable
+from autos.pruning import find
+from autos.training.recipe import TrainConfig
+from models import ARCHITECTURES
 
 NORMS = {"conv1.weight": "bn1.weight", "conv2.weight": "bn2.weight"}
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipeline.callbacks import Loop
-from pipeline.method import Context
-from pipeline.methods.edge_popup import CUTS, METHOD, EdgePopup, Settings
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
+from autos.methods.base import Context
+from autos.methods.edge_popup import CUTS, METHOD, EdgePopup, Settings
+from autos.pruning import find
+from autos.training.callbacks import Loop
+from autos.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(epochs=2, batch_size=6, optimizer="adam", lr=1e-3, schedule="cosine")
 STEPS = CUTS + 1

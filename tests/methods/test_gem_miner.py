@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from pipeline.batches import cross_entropy
-from pipeline.budget import Budget
-from pipeline.callbacks import Loop
-from pipeline.compute import Hardware
-from pipeline.method import Context
-from pipeline.methods.gem_miner import METHOD, GemMiner, Settings
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
+from autos.compute import Hardware
+from autos.methods.base import Context
+from autos.methods.gem_miner import METHOD, GemMiner, Settings
+from autos.network.batches import cross_entropy
+from autos.pruning import find
+from autos.training.budget import Budget
+from autos.training.callbacks import Loop
+from autos.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(epochs=20, batch_size=6, optimizer="adam", lr=1e-3, schedule="cosine")
 

@@ -6,15 +6,15 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.batches import cross_entropy
-from pipeline.budget import Budget
-from pipeline.callbacks import Callback
-from pipeline.compute import Hardware
-from pipeline.errors import UserError
-from pipeline.method import Context
-from pipeline.methods import METHODS
-from pipeline.recipes import TrainConfig
-from pipeline.selection import keep_top
+from autos.compute import Hardware
+from autos.errors import UserError
+from autos.masks.selection import keep_top
+from autos.methods import METHODS
+from autos.methods.base import Context
+from autos.network.batches import cross_entropy
+from autos.training.budget import Budget
+from autos.training.callbacks import Callback
+from autos.training.recipe import TrainConfig
 
 NAMES = ["gmp", "gmp_bar", "platon"]
 EPOCHS, STEPS = 5, 20

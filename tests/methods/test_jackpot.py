@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from models._init import initialize
-from pipeline.batches import cross_entropy
-from pipeline.budget import Budget
-from pipeline.compute import Hardware
-from pipeline.method import Context
-from pipeline.methods.jackpot import METHOD, Jackpot, Settings, magnitude_mask
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
+from autos.compute import Hardware
+from autos.methods.base import Context
+from autos.methods.jackpot import METHOD, Jackpot, Settings, magnitude_mask
+from autos.network.batches import cross_entropy
+from autos.network.initialize import initialize
+from autos.pruning import find
+from autos.training.budget import Budget
+from autos.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(epochs=4, batch_size=6, optimizer="adam", lr=1e-3, schedule="cosine")
 
@@ -106,7 +106,7 @@ def test_nothing_but_batch_statistics_is_trained(trained, batches):
 
 def test_a_search_makes_more_of_trained_weights_than_magnitude_does(images, epoch):
     """The paper's claim, small: weights trained densely, 2 % of them kept, none trained again."""
-    from pipeline.training import accuracy, fit  # Lightning takes seconds to import
+    from autos.training.loop import accuracy, fit
 
     layers = [nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3)]
     model = initialize(nn.Sequential(*layers), seed=0)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.callbacks import Loop
-from pipeline.method import Context
-from pipeline.methods.platon import Platon, Settings
+from autos.methods.base import Context
+from autos.methods.platon import Platon, Settings
+from autos.training.callbacks import Loop
 
 B1, B2 = 0.85, 0.95
 

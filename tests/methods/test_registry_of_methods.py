@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pipeline.errors import UserError
-from pipeline.methods import METHODS
-from pipeline.prunable import prunable
-from pipeline.pruning import find, prune
-from pipeline.recipes import TrainConfig
+from autos.errors import UserError
+from autos.methods import METHODS
+from autos.network.prunable import prunable
+from autos.pruning import find, prune
+from autos.training.recipe import TrainConfig
 
 TRAINING = [name for name, method in METHODS.items() if method.data == "training"]
 STEPS = 2 * 3

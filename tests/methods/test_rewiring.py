@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline import allocation
-from pipeline.compute import Hardware
-from pipeline.errors import UserError
-from pipeline.method import Context
-from pipeline.methods import METHODS
-from pipeline.methods._rewiring import (
+from autos.compute import Hardware
+from autos.errors import UserError
+from autos.masks import allocation
+from autos.methods import METHODS
+from autos.methods._rewiring import (
     ConstantDensity,
     due,
     ends_epoch,
@@ -24,10 +23,11 @@ from pipeline.methods._rewiring import (
     rewire_,
     smallest,
 )
-from pipeline.prunable import prunable
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
-from pipeline.training import accuracy
+from autos.methods.base import Context
+from autos.network.prunable import prunable
+from autos.pruning import find
+from autos.training.loop import accuracy
+from autos.training.recipe import TrainConfig
 
 DYNAMIC = [name for name, method in METHODS.items() if method.kind == "dynamic"]
 CPU = Hardware(accelerator="cpu")

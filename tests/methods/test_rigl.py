@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.allocation import erk
-from pipeline.methods.rigl import METHOD, RigL, Settings, drop_fraction
+from autos.masks.allocation import erk
+from autos.methods.rigl import METHOD, RigL, Settings, drop_fraction
 
 
 def test_the_dropped_fraction_falls_from_alpha_to_zero_along_a_cosine():

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from models._init import initialize
-from pipeline.errors import UserError
-from pipeline.methods import METHODS, _scores
-from pipeline.methods._scores import (
+from autos.errors import UserError
+from autos.grid.checks import shuffle
+from autos.methods import METHODS, _scores
+from autos.methods._scores import (
     Scored,
     ScoreTraining,
     decaying,
@@ -21,9 +21,9 @@ from pipeline.methods._scores import (
     signed_constant_,
     top_of_layers,
 )
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
-from pipeline.sanity import shuffle
+from autos.network.initialize import initialize
+from autos.pruning import find
+from autos.training.recipe import TrainConfig
 
 SEARCHES = [name for name, method in METHODS.items() if method.kind == "search"]
 RECIPE = TrainConfig(epochs=2, batch_size=6, optimizer="adam", lr=1e-3, schedule="cosine")

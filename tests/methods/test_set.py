@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.allocation import er
-from pipeline.methods.set_ import METHOD, SET, Settings
-from pipeline.prunable import prunable
+from autos.masks.allocation import er
+from autos.methods.set_ import METHOD, SET, Settings
+from autos.network.prunable import prunable
 
 
 def rewired(loop, zeta=0.5, initial=(7.0,), seed=0):

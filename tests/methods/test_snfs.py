@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.methods.snfs import METHOD, SNFS, Settings, drop_fraction
+from autos.methods.snfs import METHOD, SNFS, Settings, drop_fraction
 
 
 def rewired(loop, momentum, **settings):

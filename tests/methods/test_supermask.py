@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pipeline.method import Context
-from pipeline.methods.supermask import METHOD, Scaled, Settings, Supermask
-from pipeline.pruning import find
-from pipeline.recipes import TrainConfig
+from autos.methods.base import Context
+from autos.methods.supermask import METHOD, Scaled, Settings, Supermask
+from autos.pruning import find
+from autos.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(epochs=2, batch_size=6, optimizer="adam", lr=1e-3, schedule="cosine")
 

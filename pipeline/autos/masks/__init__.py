@@ -1,0 +1,1 @@
+"""Masks, and how scores or layer sizes become masks with an exact number of weights."""

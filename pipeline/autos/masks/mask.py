@@ -1,0 +1,201 @@
+"""Masks over the prunable weights of a network, and what can be done with one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
+
+from autos.errors import UserError
+from autos.masks.bits import Bits
+from autos.network.prunable import places, prunable, slots, unwrap
+from autos.storage.tensors import read_tensors, write_tensors
+
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integer types by the number of bytes of a value."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which weights of a network are kept: one boolean tensor per prunable weight.
+
+    A mask never changes. `Mask({**mask.keep, name: changed})` makes another one.
+
+    Attributes:
+        keep: Boolean tensors by parameter name, True for a weight that is kept. They are held in
+            bits: reading one gives a copy on the CPU, which refuses to be written.
+
+    Example:
+        >>> import torch
+        >>> mask = Mask({"weight": torch.tensor([[True, False], [True, True]])})
+        >>> mask.kept, mask.total, mask.density
+        (3, 4, 0.75)
+        >>> sparser = Mask({"weight": mask.keep["weight"] & torch.tensor([True, False])})
+        >>> sparser.layer_densities()
+        {'weight': 0.5}
+    """
+
+    keep: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.keep, Bits):
+            object.__setattr__(self, "keep", Bits(self.keep))
+
+    @property
+    def bits(self) -> Bits:
+        """The mapping `keep` in its packed form, which can be read piece by piece."""
+        assert isinstance(self.keep, Bits)
+        return self.keep
+
+    @classmethod
+    def dense(cls, model: nn.Module) -> Self:
+        """Make the mask that keeps every weight of `model`."""
+        return cls(Bits.full({name: w.shape for name, w in prunable(model).items()}, True))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights by name."""
+        return {name: tuple(shape) for name, shape in self.bits.shapes.items()}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers of weights by the name of their layer's weight."""
+        return {name: shape.numel() for name, shape in self.bits.shapes.items()}
+
+    @property
+    def total(self) -> int:
+        """Number of prunable weights."""
+        return sum(self.sizes.values())
+
+    @property
+    def kept(self) -> int:
+        """Number of weights that are kept."""
+        return sum(map(self.bits.count, self.keep))
+
+    @property
+    def density(self) -> float:
+        """Fraction of the prunable weights that is kept."""
+        return self.kept / self.total
+
+    def layer_densities(self) -> dict[str, float]:
+        """Return the fraction of each layer's weights that is kept."""
+        return {name: self.bits.count(name) / size for name, size in self.sizes.items()}
+
+    def empty_layers(self) -> list[str]:
+        """Return the names of the weights of which nothing is kept; no signal passes there."""
+        return [name for name in self.keep if not self.bits.count(name)]
+
+    def check(self, model: nn.Module) -> dict[str, Tensor]:
+        """Check that the mask fits a model, and return the model's prunable weights by name.
+
+        Raises:
+            UserError: They differ from those of the mask in name or shape.
+        """
+        weights = prunable(model)
+        want = {name: tuple(weight.shape) for name, weight in weights.items()}
+        have = self.shapes
+        if want != have:
+            name = next(n for n in {**want, **have} if want.get(n) != have.get(n))
+            raise UserError(
+                f"mask does not fit the model: {name} is {have.get(name, 'absent')} in the mask "
+                f"and {want.get(name, 'absent')} in the model"
+            )
+        return weights
+
+    @torch.no_grad()
+    def apply_(self, model: nn.Module) -> None:
+        """Set the pruned weights of `model` to exactly zero, in place.
+
+        Raises:
+            UserError: The mask does not fit the model.
+        """
+        weights = self.check(model)
+        for name, keep in self.keep.items():
+            # Bits are multiplied, since NaN and infinity times 0 are NaN, and filling is slow.
+            values = weights[name].view(INTEGERS[weights[name].element_size()])
+            values.mul_(keep.to(values))
+
+    def parametrize(self, model: nn.Module) -> None:
+        """Hold the pruned weights at zero during any training, by torch parametrizations.
+
+        `torch.nn.utils.parametrize.remove_parametrizations` makes each layer plain again. A layer
+        that shares its weight gets the same mask; that includes embeddings.
+
+        Raises:
+            UserError: The mask does not fit the model.
+        """
+        inner = unwrap(model)
+        for name, weight in self.check(model).items():
+            masked = Masked(self.keep[name].to(weight.device))
+            for module, attribute in list(places(inner, weight)):
+                parametrize.register_parametrization(module, attribute, masked)
+
+    def to_torch_prune(self, model: nn.Module) -> None:
+        """Put `model` into the form of `torch.nn.utils.prune`, as its `custom_from_mask` does.
+
+        Raises:
+            UserError: The mask does not fit the model.
+        """
+        inner = unwrap(model)
+        for name, weight in self.check(model).items():
+            for module, attribute in list(places(inner, weight)):
+                keep = self.keep[name].to(weight.device)
+                torch_prune.custom_from_mask(module, attribute, keep)
+
+    @classmethod
+    def from_torch_prune(cls, model: nn.Module) -> Self:
+        """Read the mask of a model that `torch.nn.utils.prune` has pruned in any way.
+
+        A layer that it has not pruned is kept whole.
+
+        Raises:
+            UserError: Layers that share a weight do not share its mask.
+        """
+        keep: dict[str, Tensor] = {}
+        first: dict[Tensor, str] = {}
+        for name, module, attribute in slots(model):
+            mask = getattr(module, f"{attribute}_mask", None)
+            weight = getattr(module, attribute if mask is None else f"{attribute}_orig")
+            mask = torch.ones_like(weight) if mask is None else mask
+            known = first.setdefault(weight, name)
+            if known == name:
+                keep[name] = mask.bool()
+            elif not mask.bool().equal(keep[known]):
+                raise UserError(f"{name} and {known} are one weight, but their masks differ")
+        return cls(keep)
+
+    def save(self, path: Path | str, about: Mapping[str, Any] | None = None) -> None:
+        """Write the mask, and a description that JSON can hold, as a safetensors file."""
+        write_tensors(Path(path), self.keep, kind="mask", version=1, about=about or {})
+
+    @classmethod
+    def load(cls, path: Path | str) -> tuple[Self, dict[str, Any]]:
+        """Read a mask, and the description that it was saved with.
+
+        Raises:
+            UserError: There is no such file, or it is damaged or no mask.
+        """
+        keep, about = read_tensors(Path(path), kind="mask", version=1)
+        return cls(keep), about
+
+
+class Masked(nn.Module):
+    """Parametrization that holds pruned weights at zero.
+
+    Attributes:
+        keep: The mask of the weight, a boolean buffer.
+    """
+
+    keep: Tensor
+
+    def __init__(self, keep: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("keep", keep.clone())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight with zeros in the pruned places."""
+        return weight.masked_fill(self.keep.logical_not(), 0)

@@ -1,0 +1,170 @@
+"""The one way to a mask: any model, any method, exactly the density that is asked for."""
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from autos.compute import Hardware
+from autos.errors import UserError
+from autos.masks.mask import Mask
+from autos.methods.base import Context, Found, Method
+from autos.network.batches import Batches, Loss, cross_entropy
+from autos.network.cost import counting
+from autos.network.gradients import finite
+from autos.network.prunable import prunable, unwrap
+from autos.network.working_copy import named_tensors, random_state
+from autos.predictors import Predictor
+from autos.training.budget import Budget
+from autos.training.recipe import TrainConfig
+
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of weights that can be pruned."""
+
+
+class EmptyLayerWarning(UserWarning):
+    """A mask keeps nothing in some layer, so that no signal passes through it."""
+
+
+def prune(
+    model: nn.Module, method: Method[Any] | Predictor, batches: Batches, **options: Any
+) -> Mask:
+    """Return the mask of the weights of `model` that `method` would keep.
+
+    The mask is `find(...).mask`: `find` documents the options, of which `density` must be given,
+    and the errors and warnings.
+
+    Example:
+        >>> import torch
+        >>> from autos import METHODS, prune
+        >>> network = torch.nn.Linear(8, 4)
+        >>> batches = [(torch.randn(32, 8), torch.randint(4, (32,)))]
+        >>> mask = prune(network, METHODS["snip"], batches, density=0.5)
+        >>> mask.kept
+        16
+        >>> mask.apply_(network)
+        >>> int(network.weight.count_nonzero())
+        16
+    """
+    return find(model, method, batches, **options).mask
+
+
+def find(
+    model: nn.Module,
+    method: Method[Any] | Predictor,
+    batches: Batches,
+    *,
+    density: float,
+    seed: int = 0,
+    loss: Loss = cross_entropy,
+    settings: Mapping[str, Any] | None = None,
+    recipe: TrainConfig | None = None,
+    hardware: Hardware | None = None,
+) -> Found:
+    """Find the weights of `model` that `method` would keep, and where to train on from.
+
+    The model is left untouched to the last bit, and so is the random state: scores are taken and
+    networks trained on a copy, in single precision unless all weights are in double or the method
+    asks for it. The model may be on any device, compiled or wrapped. The caller decides whether it
+    is scored in train or in eval mode, unless the method says otherwise; it is trained in train
+    mode.
+
+    Args:
+        model: Any network with linear or convolution layers.
+        method: An `AutoS` or `PaperPredictor`, an entry of `METHODS`, or a `Method` of your own.
+        batches: Pairs of inputs [n, ...] and labels [n], or dictionaries of the model's arguments
+            and "labels"; a list or a loader. A method that scores needs a few of them; a method
+            that trains needs all of them, and reads them once an epoch.
+        density: Fraction of the prunable weights to keep, in (0, 1].
+        seed: Seed of whatever is drawn at random, dropout and a loader's order included.
+        loss: Function of the model's output and a batch, the mean over its samples. The default is
+            cross-entropy, unless the model returns a loss of its own.
+        settings: Hyperparameters of the method; those not named keep their defaults.
+        recipe: Recipe of a method that trains; batches have their size and augmentation already.
+        hardware: Device and precision of a method that trains.
+
+    Returns:
+        What was found, with a mask that keeps exactly round(density * n) of n weights. Where a
+        method prunes in several rounds, each keeps a subset of the one before.
+
+    Raises:
+        UserError: No weight can be kept, a weight, score or loss cannot be used, a batch is of the
+            wrong form, a setting is wrong, or a method that trains has no recipe.
+
+    Warns:
+        EmptyLayerWarning: Nothing is kept of the layers that it names.
+
+    Example:
+        >>> import torch
+        >>> from autos import METHODS, TrainConfig, find
+        >>> network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 4))
+        >>> loader = [(torch.randn(32, 8), torch.randint(4, (32,))) for _ in range(4)]
+        >>> recipe = TrainConfig(
+        ...     epochs=2, batch_size=32, optimizer="sgd", lr=0.1, schedule="cosine"
+        ... )
+        >>> found = find(network, METHODS["rigl"], loader, density=0.25, recipe=recipe)
+        >>> found.mask.kept, found.trained, found.cost.epochs(samples=128)
+        (48, True, 2.0)
+    """
+    if not 0 < density <= 1:
+        raise UserError(f"the density is above 0 and at most 1, not {density:g}")
+    if not isinstance(method, Method):
+        method = method.criterion
+    check_prunable(model)
+    context = Context(
+        batches,
+        density,
+        torch.Generator().manual_seed(seed),
+        loss,
+        method.settings.validated(settings or {}, "settings"),
+        Budget(recipe, batches, loss, seed, hardware or Hardware()) if recipe else None,
+        seed,
+    )
+    # Leaving inference mode turns gradients on as well.
+    with torch.inference_mode(False), random_state(seed), counting() as cost:
+        found = replace(method.find(model, context), cost=cost())
+    _warn(found.mask, density)
+    return found
+
+
+def _warn(mask: Mask, density: float) -> None:
+    """Warn of empty layers, in the name of the code that called this module."""
+    if empty := mask.empty_layers():
+        here = sum(frame.filename == __file__ for frame in inspect.stack(0))
+        warnings.warn(
+            f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
+            EmptyLayerWarning,
+            stacklevel=here + 1,
+        )
+
+
+def check_prunable(model: nn.Module) -> None:
+    """Refuse a model that cannot be pruned.
+
+    Raises:
+        UserError: There is no weight to prune, or a weight has no finite values.
+    """
+    inner = unwrap(model)
+    for name, tensor in named_tensors(model).items():
+        if nn.parameter.is_lazy(tensor):
+            raise UserError(f"{name} is not initialised yet: run one batch through the model first")
+        if tensor.is_meta:
+            raise UserError(
+                f"{name} is on the meta device and has no values: give the model weights first, "
+                "for example with model.to_empty(device='cpu') and load_state_dict"
+            )
+    weights = prunable(model)
+    for name, weight in weights.items():
+        if weight.dtype not in PRECISIONS:
+            raise UserError(f"{name} is {weight.dtype}; weights in half to double precision count")
+        if not finite(weight):
+            raise UserError(f"{name} is NaN or infinite in places")
+    if not weights:
+        raise UserError(
+            f"{type(inner).__name__} has no prunable weight: no linear, convolution or attention "
+            "layer"
+        )

@@ -1,0 +1,1 @@
+"""Statistics, tables and plots of what the grid has measured."""
