@@ -41,9 +41,10 @@ shipped:
 compare: setup
 	python -m comparisons $(NAME)
 
-# A process per core, and each file of tests in one of them. ARGS="-m slow" runs what takes minutes.
+# A process per core, and each file of tests in one of them, in the order of `testpaths`.
+# ARGS="-m slow" runs what takes minutes.
 test: setup
-	pytest -n auto --dist loadfile -m "not slow" $(ARGS)
+	pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 # The quick tests of the library on the newest release of torch; TORCH='==2.6.*' is the oldest.
 test-torch: | $(UV)

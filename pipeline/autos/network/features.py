@@ -81,11 +81,11 @@ def features(
         flow = flows[name]
         left = flow > 0
         others = [d for d in range(flow.ndim) if d != (1 if name in transposed else 0)]
-        unit = flow.clamp(min=0).sum(dim=others, keepdim=True).expand_as(flow)
+        unit = _log(flow.clamp(min=0).sum(dim=others, keepdim=True)).expand_as(flow)
         w, g = (_scaled(x.detach(), left) for x in (weight, gradients[name]))
         columns = [
             _log(flow),
-            _centred(_log(unit), left),
+            _centred(unit, left),
             _centred((w - STEP * g).abs().add(1e-6).log(), left),
             _centred(torch.tanh(-w * g), left),
         ]
