@@ -7,7 +7,6 @@ before it prunes, prunes survivors only, reaches the final density, rewinds ever
 the mean gradient.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from autos.masks.mask import Mask
 from autos.methods.base import Context, Criterion
 from autos.methods.cycles import train_and_prune
 from autos.network.batches import Batches
+from autos.network.working_copy import copied
 
 Train = Callable[[nn.Module, Mask], Any]
 """Function that trains a network in place, under a mask; what it returns is handed on."""
@@ -109,7 +109,7 @@ def one_round(
     Returns:
         The mask after this round, a subset of `mask`, and what `train` returned.
     """
-    model = copy.deepcopy(initial)  # This rewinds weights, biases and all of BatchNorm.
+    model = copied(initial)  # This rewinds weights, biases and all of BatchNorm.
     mask.apply_(model)
     context = Context(
         batches,

@@ -1,6 +1,6 @@
 """Masks over the prunable weights of a network, and what can be done with one."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ from torch.nn.utils import prune as torch_prune
 
 from autos.errors import UserError
 from autos.masks.bits import Bits
-from autos.network.prunable import places, prunable, slots, unwrap
+from autos.network.prunable import memory, places, prunable, slots, unwrap
 from autos.storage.tensors import read_tensors, write_tensors
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -156,12 +156,12 @@ class Mask:
             UserError: Layers that share a weight do not share its mask.
         """
         keep: dict[str, Tensor] = {}
-        first: dict[Tensor, str] = {}
+        first: dict[Hashable, str] = {}
         for name, module, attribute in slots(model):
             mask = getattr(module, f"{attribute}_mask", None)
             weight = getattr(module, attribute if mask is None else f"{attribute}_orig")
             mask = torch.ones_like(weight) if mask is None else mask
-            known = first.setdefault(weight, name)
+            known = first.setdefault(memory(weight), name)
             if known == name:
                 keep[name] = mask.bool()
             elif not mask.bool().equal(keep[known]):

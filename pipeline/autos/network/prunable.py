@@ -1,6 +1,6 @@
 """Which weights of a network can be pruned, by name: those of linear and convolution layers."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from torch import Tensor, nn
 
@@ -16,15 +16,16 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     They are the weights (parameters) of linear and convolution layers, the packed or separate
     projections of `nn.MultiheadAttention`, and the weights of transformers' `Conv1D`. Nothing else
     is ever pruned: no biases, embeddings, normalisation, transposed convolutions or recurrent
-    layers. A weight that several layers share counts once, under its first name; frozen weights
-    count like all others. Wrappers (`torch.compile`, data parallelism) leave no trace in the names.
+    layers. A weight that several layers share counts once, under its first name, whether it is one
+    parameter or several in one place of the memory; frozen weights count like all others. Wrappers
+    (`torch.compile`, data parallelism) leave no trace in the names.
 
     Raises:
         UserError: A layer's weight is computed from others (parametrized, or under
             `torch.nn.utils.prune`).
     """
     weights: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    seen: set[Hashable] = set()
     for name, module, attribute in slots(model):
         weight = getattr(module, attribute)
         if not isinstance(weight, nn.Parameter):
@@ -32,8 +33,8 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
                 f"{name} is computed from other tensors; make it a plain parameter first, with "
                 "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.prune.remove"
             )
-        if id(weight) not in seen:
-            seen.add(id(weight))
+        if (values := memory(weight)) not in seen:
+            seen.add(values)
             weights[name] = weight
     return weights
 
@@ -80,10 +81,22 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def places(model: nn.Module, weight: Tensor) -> Iterator[tuple[nn.Module, str]]:
     """Yield all modules that hold `weight` as a parameter, with the attribute's name."""
+    values = memory(weight)
     for module in model.modules():
         for attribute, parameter in module._parameters.items():
-            if parameter is weight:
+            if parameter is not None and memory(parameter) == values:
                 yield module, attribute
+
+
+def memory(tensor: Tensor) -> Hashable:
+    """Return what identifies the values of a tensor: equal for tensors that are tied in any way."""
+    try:
+        start = tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError, ValueError):  # It has no storage, or one of its own.
+        start = 0
+    if start == 0:  # There are no values, or not yet.
+        return id(tensor)
+    return start, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _attributes(module: nn.Module) -> tuple[str, ...]:

@@ -3,14 +3,17 @@
 import contextlib
 import copy
 import random
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from autos.errors import UserError, brief
-from autos.network.prunable import named_modules, prunable, unwrap
+from autos.network.prunable import memory, named_modules, prunable, unwrap
 
 
 def working_copy(model: nn.Module, *, double: bool = False) -> nn.Module:
@@ -24,10 +27,7 @@ def working_copy(model: nn.Module, *, double: bool = False) -> nn.Module:
     Raises:
         UserError: The model cannot be copied.
     """
-    try:
-        scored = copy.deepcopy(unwrap(model))
-    except Exception as error:
-        raise UserError(f"the model cannot be copied: {brief(error)}") from error
+    scored = copied(model)
     for module in list(scored.modules()):
         for name, child in module.named_children():
             setattr(module, name, unwrap(child))
@@ -42,6 +42,70 @@ def working_copy(model: nn.Module, *, double: bool = False) -> nn.Module:
     for weight in weights:
         weight.requires_grad_(True)
     return scored
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Copy a model, without a wrapper around it.
+
+    Parameters that share their values become one parameter, whose gradient is that of all uses.
+    Tensors that the model keeps from a forward pass are copied without the graph behind them.
+
+    Raises:
+        UserError: The model cannot be copied, or parameters share some of their values only.
+    """
+    memo: dict[int, Any] = {}
+    try:
+        with _Detaching():
+            for first, *others in _tied(unwrap(model)):
+                memo |= dict.fromkeys(map(id, others), copy.deepcopy(first, memo))
+            return copy.deepcopy(unwrap(model), memo)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the model cannot be copied: {brief(error)}") from error
+
+
+class _Detaching(TorchFunctionMode):
+    """Mode in which a tensor with a graph behind it is copied as the values that it has."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            return memo.setdefault(id(tensor), tensor.detach().clone())
+        return function(*args, **(kwargs or {}))
+
+
+def _tied(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Yield groups of parameters that share their values.
+
+    Raises:
+        UserError: Parameters share some of their values only, or in another shape.
+    """
+    parts: dict[int, dict[Hashable, dict[str, Tensor]]] = defaultdict(lambda: defaultdict(dict))
+    for name, parameter in model.named_parameters():
+        match memory(parameter):
+            case (int(start), *_) as values:
+                parts[start][values][name] = parameter
+    for views in parts.values():
+        yield from (list(same.values()) for same in views.values())
+        if len(views) > 1:
+            _check_apart([next(iter(same.items())) for same in views.values()])
+
+
+def _check_apart(views: list[tuple[str, Tensor]]) -> None:
+    """Check that views of one storage do not overlap, as those of a recurrent layer do not."""
+    first = views[0][1]
+    taken = torch.zeros(first.untyped_storage().nbytes() // first.itemsize, dtype=torch.bool)
+    for name, view in views:
+        place = taken.as_strided(view.shape, view.stride(), view.storage_offset())
+        if place.any():
+            raise UserError(
+                f"{name} shares values with another parameter in another shape, and a copy would "
+                "not: make one of them a function of the other, as in F.linear(x, weight.T)"
+            )
+        place.fill_(True)
 
 
 @torch.no_grad()
