@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from autos.config import Config
+from autos.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -47,3 +48,20 @@ class Compute(Hardware):
     def hardware(self) -> Hardware:
         """The settings of the hardware alone."""
         return Hardware(**self.model_dump(exclude={"jobs"}))
+
+
+def check_memory(what: str, size: int) -> None:
+    """Check that something fits into the memory of this machine, before it is tried.
+
+    Args:
+        what: What needs the memory, for the message.
+        size: Number of bytes that it needs.
+
+    Raises:
+        UserError: The machine has less memory.
+    """
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > has:
+        raise UserError(
+            f"{what}: {size / 1e9:,.1f} GB are needed, but this machine has {has / 1e9:,.1f} GB"
+        )

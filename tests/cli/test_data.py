@@ -24,6 +24,8 @@ from transformers import (
 from autos.cli.data import open_data
 from autos.cli.noise import image_form, noise
 from autos.errors import UserError
+from autos.images.datasets import DATASETS
+from autos.images.datasets.base import ImageSource
 from autos.images.image_set import ImageForm
 from autos.images.loaders import ScoringConfig
 from autos.network.batches import cross_entropy, run
@@ -119,6 +121,28 @@ def test_pictures_of_one_brightness_stay_finite(photos):
     for file in photos.rglob("*.png"):
         Image.new("RGB", (8, 8)).save(file)
     assert all(x.isfinite().all() for x, _ in read(photos).batches)
+
+
+def test_a_folder_has_the_classes_and_channels_of_the_pipeline_whatever_lies_about(photos):
+    """Leftovers in front of, between and behind the classes, and grey pictures among coloured."""
+    clean = read(photos)
+    for name in ".ipynb_checkpoints/a.png", "__MACOSX/cat/._0.png", "cat/._0.png", "dog/Thumbs.db":
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"left over")
+    assert read(photos).about == clean.about
+    for (x, y), (clean_x, clean_y) in zip(read(photos).batches, clean.batches, strict=True):
+        assert torch.equal(x, clean_x) and torch.equal(y, clean_y)
+    for file in (photos / "cat").glob("[2468]0.png"):
+        Image.open(file).convert("L").save(file)
+    source = ImageSource(kind="image_folder", path=photos, size=6, test=0.4, validation=0.2)
+    raw = DATASETS["image_folder"](source)
+    for seed in range(6):  # Some of these draw grey cats only.
+        data = read(photos, per_class=1, seed=seed)
+        assert data.form() == ImageForm(len(raw.classes), raw.train[0].shape[3], 6)
+    for file in (photos / "dog").glob("*.png"):
+        Image.open(file).convert("L").save(file)
+    channels = {read(photos, per_class=1, seed=seed).form().channels for seed in range(12)}
+    assert channels == {3}, "only 0.png is coloured now, and it is seldom drawn"
 
 
 def test_a_damaged_picture_and_a_folder_without_classes_are_named(photos, tmp_path):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -24,6 +25,7 @@ from autos.config import Config
 from autos.errors import UserError
 from autos.images.datasets import DATASETS, _idx, fashion_mnist, tiny_imagenet
 from autos.images.datasets.base import ImageSource, RawImages
+from autos.images.pictures import read_pictures
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data/fashion_mnist_sample"
@@ -403,6 +405,142 @@ def test_provenance_depends_on_names_and_contents_but_not_on_the_place(tmp_path)
     assert str(tmp_path) not in json.dumps(first)
     (there / "cat/0.png").rename(there / "cat/00.png")
     assert first != read("image_folder", there, test=0.3).provenance
+
+
+LEFTOVERS = (
+    ".ipynb_checkpoints/0.png",
+    "__MACOSX/cat/._0.png",
+    "@eaDir/0.png",
+    "cat/._0.png",
+    "cat/Thumbs.db",
+    "cat/desktop.ini",
+    "dog/__MACOSX/._0.png",
+    "dog/.ipynb_checkpoints/0-checkpoint.png",
+)
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_what_systems_leave_behind_is_neither_a_class_nor_an_image(tmp_path, below):
+    paint_classes(tmp_path / below, count=4)
+    clean = read("image_folder", tmp_path, test=0.25)
+    for name in LEFTOVERS:
+        (tmp_path / below / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / below / name).write_bytes(b"left over")
+    found = read("image_folder", tmp_path, test=0.25)
+    assert found.classes == clean.classes == ["cat", "dog"]
+    assert found.provenance == clean.provenance
+    for got, wanted in zip(found.train + found.test, clean.train + clean.test, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_names_of_files_may_be_no_utf8_and_names_of_classes_may_not(tmp_path):
+    paint_classes(tmp_path)
+    os.rename(os.fsencode(tmp_path / "cat/0.png"), os.fsencode(tmp_path) + b"/cat/\xff.png")
+    images = read("image_folder", tmp_path, test=0.3).train[0]
+    assert images.max() >= 200 and images.min() < 200
+    (tmp_path / "dog").rename(tmp_path / os.fsdecode(b"d\xffg"))
+    with pytest.raises(UserError, match=r"rename the class folder 'd\\udcffg' to plain UTF-8"):
+        read("image_folder", tmp_path, test=0.3)
+
+
+def test_links_are_followed_and_a_loop_ends(tmp_path):
+    paint_classes(tmp_path / "data")
+    paint(tmp_path / "more/5.png", 55)
+    (tmp_path / "data/cat/more").symlink_to(tmp_path / "more")
+    (tmp_path / "data/cat/loop").symlink_to(tmp_path / "data/cat")
+    (tmp_path / "data/mouse").symlink_to(tmp_path / "data/dog")
+    raw = read("image_folder", tmp_path / "data", test=0.3)
+    assert raw.classes == ["cat", "dog", "mouse"]
+    shades = np.concatenate([raw.train[0], raw.test[0]])[:, 0, 0, 0]
+    assert sorted(shades) == [10, 11, 12, 55, 200, 200, 201, 201, 202, 202]
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    paint_classes(tmp_path)
+    (tmp_path / "dog/9.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"dog/9\.png: is no file that can be read"):
+        read("image_folder", tmp_path, test=0.3)
+    (tmp_path / "dog/9.png").unlink()
+    os.mkfifo(tmp_path / "dog/9.png")
+    with pytest.raises(UserError, match=r"dog/9\.png: is no file that can be read"):
+        read("image_folder", tmp_path, test=0.3)
+
+
+def odd_pictures() -> dict[str, tuple[Image.Image, dict]]:
+    """Pictures of one colour, in every mode and format that Pillow writes without loss, and how."""
+    red = Image.new("RGB", (4, 4), (200, 0, 0))
+    frames = [Image.new("RGB", (4, 4), (0, 0, 200)).quantize(2)]
+    deep = np.zeros((4, 4, 3), np.uint8)
+    deep[..., 0] = 200
+    return {
+        "alpha.png": (Image.new("RGBA", (4, 4), (200, 0, 0, 7)), {}),
+        "palette.png": (red.quantize(2), {}),
+        "transparent.png": (red.quantize(2), {"transparency": 0}),
+        "animated.gif": (red.quantize(2), {"save_all": True, "append_images": frames}),
+        "animated.png": (red, {"save_all": True, "append_images": [Image.new("RGB", (4, 4))]}),
+        "print.tif": (Image.new("CMYK", (4, 4), (55, 255, 255, 0)), {}),
+        "web.webp": (red, {"lossless": True}),
+        "plain.bmp": (red, {}),
+        "plain.ppm": (Image.fromarray(deep), {}),
+    }
+
+
+@pytest.mark.parametrize("name", odd_pictures())
+def test_every_form_of_a_red_picture_is_red(tmp_path, name):
+    picture, how = odd_pictures()[name]
+    picture.save(tmp_path / name, **how)
+    images, _ = read_pictures(tmp_path, [tmp_path / name])
+    assert images.shape == (1, 4, 4, 3)
+    assert (images == (200, 0, 0)).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_every_form_of_a_grey_picture_has_one_channel(tmp_path, mode):
+    Image.new(mode, (4, 4), (255, 9) if mode == "LA" else 255).save(tmp_path / "a.png")
+    images, _ = read_pictures(tmp_path, [tmp_path / "a.png"])
+    assert images.shape == (1, 4, 4, 1) and (images == 255).all()
+
+
+def test_sixteen_bits_of_colour_are_read_by_their_upper_half(tmp_path):
+    rows = b"".join(b"\0" + struct.pack(">6H", 200 * 257, 0, 0, 200 * 257, 0, 0) for _ in range(2))
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        sum_ = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + sum_
+
+    header = struct.pack(">2I5B", 2, 2, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    images, _ = read_pictures(tmp_path, [tmp_path / "deep.png"])
+    assert (images == (200, 0, 0)).all()
+
+
+def test_every_truncated_picture_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    for name in "a.png", "a.jpg", "a.gif", "a.bmp", "a.tif", "a.webp":
+        file = tmp_path / name
+        Image.fromarray(noise).save(file)
+        whole = file.read_bytes()
+        for size in (0, 1, 8, 30, len(whole) // 2, len(whole) * 3 // 4):
+            file.write_bytes(whole[:size])
+            with pytest.raises(UserError, match=f"{name}: is no image that can be read"):
+                read_pictures(tmp_path, [file])
+
+
+def test_a_picture_larger_than_pillow_takes_is_named(tmp_path):
+    header = struct.pack(">2I5B", 50_000, 50_000, 8, 2, 0, 0, 0)
+    sum_ = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    end = b"\0\0\0\0IDAT\x35\xaf\x06\x1e"
+    content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + header + sum_ + end
+    (tmp_path / "huge.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"huge\.png: is too large \(.*2500000000"):
+        read_pictures(tmp_path, [tmp_path / "huge.png"])
+
+
+def test_more_than_the_memory_holds_is_refused_before_it_is_tried(tmp_path):
+    paint_classes(tmp_path)
+    with pytest.raises(UserError, match=r"6 images of 9000000 x 9000000 pixels: .* GB are needed"):
+        read("image_folder", tmp_path, test=0.3, size=9_000_000)
 
 
 # --- Tiny ImageNet ---

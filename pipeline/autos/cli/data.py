@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autos.compute import check_memory
 from autos.errors import SettingError, UserError, explained, unknown
-from autos.images.datasets.image_folder import class_names, labelled_files
+from autos.images.datasets.image_folder import training_files
 from autos.images.image_set import ImageForm, ImageSet
 from autos.images.loaders import ScoringConfig
 from autos.images.pictures import read_pictures
@@ -104,15 +105,16 @@ def _image_set(name: str, per_class: int, batch_size: int, seed: int) -> Data:
 
 def _folder(root: Path, per_class: int, batch_size: int, image_size: int, seed: int) -> Data:
     """Read images, and standardise each channel over all that are drawn."""
-    folder = root / "train" if (root / "train").is_dir() else root
-    classes = class_names(folder)
-    files, labels = labelled_files(folder, classes)
+    _, classes, files, labels = training_files(root)
     targets = torch.from_numpy(labels)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(targets), generator=generator)
     drawn = [order[targets[order] == label][:per_class] for label in range(len(classes))]
     chosen = torch.cat(drawn)[torch.randperm(sum(map(len, drawn)), generator=generator)]
-    pictures, digest = read_pictures(root, [files[i] for i in chosen.tolist()], size=image_size)
+    pictures, digest = read_pictures(
+        root, [files[i] for i in chosen.tolist()], size=image_size, among=files
+    )
+    check_memory(f"{root}: {len(pictures):,} images in single precision", 5 * pictures.nbytes)
     batches = list(
         zip(
             _standardised(torch.from_numpy(pictures)).split(batch_size),

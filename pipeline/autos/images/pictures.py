@@ -2,14 +2,16 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from autos.errors import UserError
+from autos.compute import check_memory
+from autos.errors import UserError, brief
 
 GRAY = ("1", "L", "LA", "La")
 """Pillow's modes without colour."""
@@ -19,56 +21,82 @@ DEEP = ("I", "F")
 
 
 def read_pictures(
-    root: Path, files: Sequence[Path], *, size: int | None = None
+    root: Path, files: Sequence[Path], *, size: int | None = None, among: Sequence[Path] = ()
 ) -> tuple[np.ndarray, str]:
     """Decode files below `root` to uint8 [n, side, side, channels], and digest them.
+
+    Of an animation, the first image is read; transparency is dropped.
 
     Args:
         root: Folder that the names of the files are relative to in the digest.
         files: Paths of the files, at least one.
         size: Side in pixels to which the central square of every image is resized; without it all
             images must be squares of one size.
+        among: All files of the image set that the files were drawn from. It is grayscale or RGB
+            as a whole, whatever is drawn.
 
     Returns:
         The images, grayscale if all files are and RGB otherwise, and one SHA-256 of the
         files' relative names and contents.
 
     Raises:
-        UserError: A file is no image or has more than 8 bits per channel, or its image is not as
-            large as the first one.
+        UserError: A file is no image or has more than 8 bits per channel, its image is not as
+            large as the first one, or all of them together are larger than the memory.
     """
+    channels = 3 if any(_header(file)[0] not in GRAY for file in among or files) else 1
+    side = size or _header(files[0])[1]
+    check_memory(
+        f"{root}: {len(files):,} images of {side} x {side} pixels", len(files) * side**2 * channels
+    )
+    images = np.empty((len(files), side, side, channels), np.uint8)
     digest = hashlib.sha256()
-    pictures: list[np.ndarray] = []
     with ThreadPoolExecutor() as pool:
         decoded = pool.map(lambda file: _decode(file, size), files)
-        for file, (picture, checksum) in zip(files, decoded, strict=True):
-            side = len(pictures[0]) if pictures else len(picture)
+        for image, file, (picture, checksum) in zip(images, files, decoded, strict=True):
             height, width, _ = picture.shape
             if height != side or width != side:
                 raise UserError(
                     f"{file}: {width} x {height} pixels, not {side} x {side}; "
                     "set `size` to resize all images"
                 )
-            pictures.append(picture)
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + checksum)
-    images = np.empty((len(pictures), side, side, max(p.shape[2] for p in pictures)), np.uint8)
-    for image, picture in zip(images, pictures, strict=True):
-        image[:] = picture
+            image[:] = picture
+            # A name may have bytes that are not UTF-8.
+            name = file.relative_to(root).as_posix().encode(errors="surrogateescape")
+            digest.update(name + b"\0" + checksum)
     return images, digest.hexdigest()
 
 
+def _header(file: Path) -> tuple[str, int]:
+    """Return Pillow's mode of an image, and its height."""
+    with _reading(file), Image.open(file) as image:
+        return image.mode, image.height
+
+
 def _decode(file: Path, size: int | None) -> tuple[np.ndarray, bytes]:
-    try:
+    with _reading(file):
         content = file.read_bytes()
-        image = Image.open(io.BytesIO(content))
-        picture = image.convert("L" if image.mode in GRAY else "RGB")
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(DEEP):
+                raise UserError(f"{file}: has more than 8 bits per channel; convert it to 8 bits")
+            picture = image.convert("L" if image.mode in GRAY else "RGB")
+        if size is not None:
+            picture = ImageOps.fit(picture, (size, size))
+        pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    return pixels, hashlib.sha256(content).digest()
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Name the file in whatever is raised while it is read."""
+    if not file.is_file():  # Reading a pipe would wait for ever.
+        raise UserError(f"{file}: is no file that can be read; remove it")
+    try:
+        yield
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{file}: is too large ({brief(error)}); make it smaller") from None
     except Exception as error:  # Pillow's decoders raise anything for damaged files.
-        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "unknown format" if unknown else brief(error) or type(error).__name__
         raise UserError(f"{file}: is no image that can be read ({reason}); remove it") from None
-    if image.mode.startswith(DEEP):
-        raise UserError(f"{file}: has more than 8 bits per channel; convert it to 8 bits")
-    if size is not None:
-        picture = ImageOps.fit(picture, (size, size))
-    return np.asarray(picture).reshape(picture.height, picture.width, -1), (
-        hashlib.sha256(content).digest()
-    )

@@ -1,5 +1,7 @@
 """The user's own images: `<path>/train/<class>/*` with `test/` or `val/`, or `<path>/<class>/*`."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,19 @@ import numpy as np
 from autos.errors import UserError
 from autos.images.datasets.base import ImageSource, RawImages, hold_out
 from autos.images.pictures import read_pictures
+
+LEFTOVERS = {
+    "__macosx",
+    "__pycache__",
+    "$recycle.bin",
+    "@eadir",
+    "desktop.ini",
+    "icon\r",
+    "lost+found",
+    "system volume information",
+    "thumbs.db",
+}
+"""Names, in lower case, of what systems and archivers leave in folders, beside hidden files."""
 
 
 def read(source: ImageSource) -> RawImages:
@@ -19,9 +34,7 @@ def read(source: ImageSource) -> RawImages:
     root = source.folder
     if not root.is_dir():
         raise UserError(f"{root}: not found; name the folder of the images in `path`")
-    train_root = root / "train" if (root / "train").is_dir() else root
-    classes = class_names(train_root)
-    files, labels = labelled_files(train_root, classes)
+    train_root, classes, files, labels = training_files(root)
     test_root = next((root / n for n in ("test", "val") if (root / n).is_dir()), None)
     if train_root == root or test_root is None:
         if source.test is None:
@@ -46,32 +59,49 @@ def read(source: ImageSource) -> RawImages:
     )
 
 
-def class_names(folder: Path) -> list[str]:
-    """Return the names of a folder's subfolders, one per class, without hidden ones.
+def training_files(root: Path) -> tuple[Path, list[str], list[Path], np.ndarray]:
+    """Find the training images in a folder, which are in its subfolder `train` if it has one.
+
+    Returns:
+        The folder of the classes, their names, and what `labelled_files` returns.
 
     Raises:
-        UserError: There are fewer than two.
+        UserError: There are fewer than two classes, or one without a file.
     """
-    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    folder = root / "train" if (root / "train").is_dir() else root
+    classes = class_names(folder)
+    return folder, classes, *labelled_files(folder, classes)
+
+
+def class_names(folder: Path) -> list[str]:
+    """Return the names of a folder's subfolders, one per class, but for leftovers.
+
+    Raises:
+        UserError: There are fewer than two, or a name is not UTF-8.
+    """
+    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and not _leftover(f.name))
+    for name in names:
+        if not name.isprintable():  # A byte that is not UTF-8 is a lone surrogate in Python.
+            raise UserError(f"{folder}: rename the class folder {name!r} to plain UTF-8 text")
     if len(names) < 2:
         raise UserError(f"{folder}: has {len(names)} class folders; at least 2 are needed")
     return names
 
 
 def labelled_files(folder: Path, classes: list[str]) -> tuple[list[Path], np.ndarray]:
-    """Return all files of all classes, also in folders within them, but for hidden ones.
+    """Return all files of all classes, also in folders within them, but for leftovers.
 
     Returns:
         The files, class by class and sorted within each, and the numbers of their classes [n].
 
     Raises:
         UserError: A class has no file.
+        OSError: A folder cannot be read.
     """
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = (f for f in (folder / name).rglob("*") if f.is_file())
-        members = sorted(f for f in found if not _hidden(f.relative_to(folder)))
+        members = sorted(_files(folder / name))
         if not members:
             raise UserError(f"{folder / name}: has no images")
         files += members
@@ -79,5 +109,20 @@ def labelled_files(folder: Path, classes: list[str]) -> tuple[list[Path], np.nda
     return files, np.array(labels)
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it; links are followed, and each folder read once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, onerror=_refused, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [f for f in folders if not _leftover(f)]
+        yield from (Path(place, n) for n in names if real not in seen and not _leftover(n))
+        seen.add(real)
+
+
+def _refused(error: OSError) -> None:
+    raise error
+
+
+def _leftover(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or made by an operating system or archiver."""
+    return name.startswith(".") or name.casefold() in LEFTOVERS
