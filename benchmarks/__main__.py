@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.figures import CORES, measure
 
-NAMES = ["scoring", "scale", "criteria", "fitting", "lookup", "training", "imports"]
+NAMES = ["scoring", "scale", "criteria", "fitting", "lookup", "training", "attached", "imports"]
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -11,12 +11,10 @@ from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 
 from autos.errors import UserError
+from autos.masks.attached import Attached, Pruned
 from autos.masks.bits import Bits
 from autos.network.prunable import memory, places, prunable, slots, unwrap
 from autos.storage.tensors import read_tensors, write_tensors
-
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integer types by the number of bytes of a value."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,6 @@ class Mask:
             )
         return weights
 
-    @torch.no_grad()
     def apply_(self, model: nn.Module) -> None:
         """Set the pruned weights of `model` to exactly zero, in place.
 
@@ -115,15 +112,50 @@ class Mask:
         """
         weights = self.check(model)
         for name, keep in self.keep.items():
-            # Bits are multiplied, since NaN and infinity times 0 are NaN, and filling is slow.
-            values = weights[name].view(INTEGERS[weights[name].element_size()])
-            values.mul_(keep.to(values))
+            Pruned(weights[name], keep).zero_(weights[name])
+
+    def attach(self, model: nn.Module, *optimizers: torch.optim.Optimizer) -> Attached:
+        """Set the pruned weights to zero and hold them there while optimizers train the model.
+
+        This is for any training loop: call it once, after the optimizer was made and before the
+        first step. `autos.integrations` does it in the Trainers of Lightning and transformers.
+        Parameters and state dict keep their names, unlike with `parametrize`.
+
+        Returns:
+            What holds the weights; its `detach()` lets the optimizers train them all again.
+
+        Raises:
+            UserError: The mask does not fit the model, or no optimizer holds any of its weights.
+
+        Example:
+            >>> import torch
+            >>> model = torch.nn.Linear(2, 2, bias=False)
+            >>> optimizer = torch.optim.Adam(model.parameters())
+            >>> mask = Mask({"weight": torch.tensor([[True, False], [False, True]])})
+            >>> attached = mask.attach(model, optimizer)
+            >>> model(torch.ones(3, 2)).square().sum().backward()
+            >>> optimizer.step()
+            >>> int(model.weight.count_nonzero())
+            2
+        """
+        weights = self.check(model)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        held = {id(parameter) for group in groups for parameter in group["params"]}
+        if not any(id(weight) in held for weight in weights.values()):
+            raise UserError(
+                "the optimizer holds none of the model's prunable weights; make it from "
+                "model.parameters(), after the model was moved and wrapped"
+            )
+        self.apply_(model)
+        return Attached(weights, self.keep, optimizers)
 
     def parametrize(self, model: nn.Module) -> None:
         """Hold the pruned weights at zero during any training, by torch parametrizations.
 
-        `torch.nn.utils.parametrize.remove_parametrizations` makes each layer plain again. A layer
-        that shares its weight gets the same mask; that includes embeddings.
+        `unparametrize` makes the model plain again. Do that before saving: a state dict has the
+        key `parametrizations.weight.original` where it had `weight`, which `from_pretrained` of
+        transformers does not know, so that it draws the weights anew. `attach` changes no key. A
+        layer that shares its weight gets the same mask; that includes embeddings.
 
         Raises:
             UserError: The mask does not fit the model.
@@ -133,6 +165,29 @@ class Mask:
             masked = Masked(self.keep[name].to(weight.device))
             for module, attribute in list(places(inner, weight)):
                 parametrize.register_parametrization(module, attribute, masked)
+
+    @staticmethod
+    def unparametrize(model: nn.Module) -> None:
+        """Undo `parametrize`: layers are plain again, and pruned weights are exactly zero.
+
+        Raises:
+            UserError: A weight has another parametrization as well.
+        """
+        found = [
+            (module, attribute, list(chain))
+            for module in model.modules()
+            if parametrize.is_parametrized(module)
+            for attribute, chain in module.parametrizations.items()  # type: ignore[union-attr, operator]
+            if any(isinstance(step, Masked) for step in chain)
+        ]
+        for module, attribute, chain in found:
+            if len(chain) > 1:
+                raise UserError(
+                    f"{type(module).__name__}.{attribute} has another parametrization beside the "
+                    "mask; remove both with torch.nn.utils.parametrize.remove_parametrizations"
+                )
+        for module, attribute, _ in found:
+            parametrize.remove_parametrizations(module, attribute)
 
     def to_torch_prune(self, model: nn.Module) -> None:
         """Put `model` into the form of `torch.nn.utils.prune`, as its `custom_from_mask` does.

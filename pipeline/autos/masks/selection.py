@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from autos.errors import UserError
+from autos.masks.attached import INTEGERS
 from autos.masks.bits import Bits
-from autos.masks.mask import INTEGERS, Mask
+from autos.masks.mask import Mask
 
 PIECE = 2**17
 """Number of weights that are looked at together; a few such tensors fit the cache of a core."""

@@ -1,0 +1,1 @@
+"""Masks in the training loops of other libraries, one module for each."""
