@@ -1,4 +1,4 @@
-"""A training step of ResNet-18 under an attached mask, and a parametrized one, against a dense step.
+"""A training step of ResNet-18 under a mask, attached or as parametrizations, against a dense one.
 
 Images have 64 px, a batch has 32 of them, and 10 % of the weights are kept. The three take turns,
 and the median of the ratios counts. The target for an attached mask is 1.1 times the dense step;

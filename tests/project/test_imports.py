@@ -208,7 +208,8 @@ def test_importing_the_library_changes_neither_environment_nor_warnings():
     code = """
 import importlib, os, pkgutil, sys, warnings
 import lightning.pytorch, matplotlib.pyplot, mlflow, numpy, scipy.stats, torch, torchvision, zarr
-import timm, transformers
+import timm
+from transformers import TrainerCallback
 environment, filters, path = dict(os.environ), list(warnings.filters), list(sys.path)
 threads, state = torch.get_num_threads(), torch.get_rng_state()
 import autos

@@ -18,14 +18,6 @@ class MaskCallback(lightning.Callback):
     Args:
         mask: The mask.
         model: The network that it was found for: the LightningModule, or a network in it.
-
-    Example:
-        >>> from autos.integrations.lightning import MaskCallback
-        >>> network = torch.nn.Linear(2, 2)
-        >>> trainer = lightning.Trainer(
-        ...     callbacks=[MaskCallback(Mask.dense(network), network)], logger=False,
-        ...     enable_checkpointing=False, accelerator="cpu",
-        ... )
     """
 
     def __init__(self, mask: Mask, model: nn.Module) -> None:
