@@ -49,7 +49,7 @@ test: setup
 # The quick tests of the library on the newest release of torch; TORCH='==2.6.*' is the oldest.
 test-torch: | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .torch
-	$(UV) pip install --quiet --compile-bytecode --python .torch -e '.[dev]' 'torch$(TORCH)'
+	$(UV) pip install --quiet --python .torch -e '.[dev]' 'torch$(TORCH)'
 	.torch/bin/python -m pytest -n auto --dist loadfile -m "not slow" -p no:cacheprovider --no-header -q \
 	    tests/masks tests/network tests/methods tests/training tests/irp tests/predictors tests/test_pruning.py
 
