@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autos.errors import UserError
-from autos.masks.allocation import er, erk, share, smart_ratio, uniform, uniform_plus
+from autos.masks.allocation import er, erk, igq, share, smart_ratio, uniform, uniform_plus
 
 shape = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple)
 networks = st.lists(shape, min_size=1, max_size=6).map(
@@ -174,3 +174,23 @@ def test_smart_ratio_by_hand():
         "fc": 30,
     }
     assert smart_ratio(shapes, 3090)["fc"] == 90
+
+
+@given(networks, st.data())
+def test_igq_gives_every_layer_one_over_one_plus_its_size_times_a_common_force(shapes, data):
+    kept = data.draw(st.integers(1, size(shapes)))
+    counts = igq(shapes, kept)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    assert sum(counts.values()) == kept
+    forces = [  # what rounding the quota up or down would allow: n / (1 + F n) is the count
+        (1 / (counts[name] + 1) - 1 / n, 1 / (counts[name] - 1) - 1 / n)
+        for name, n in sizes.items()
+        if counts[name] > 1
+    ]
+    if forces:
+        assert max(low for low, _ in forces) <= min(high for _, high in forces) + 1e-9
+
+
+def test_igq_solves_two_layers_in_closed_form():
+    # With F = 1/20: 20 / (1 + 1) + 60 / (1 + 3) = 25, and 5 / (1 + 1/4) = 4.
+    assert igq({"a": (4, 5), "b": (6, 10), "c": (5,)}, 29) == {"a": 10, "b": 15, "c": 4}

@@ -122,6 +122,30 @@ def erk(shapes: Mapping[str, Sequence[int]], kept: int) -> dict[str, int]:
     return share(kept, sums, {name: math.prod(shape) for name, shape in shapes.items()})
 
 
+def igq(shapes: Mapping[str, Sequence[int]], kept: int) -> dict[str, int]:
+    """Allocate weights by ideal gas quotas (Vysogorets and Kempe, JMLR 2023).
+
+    A layer of n weights gets the density 1 / (1 + F n); F is found by bisection.
+
+    Args:
+        shapes: Shapes of the weights by name.
+        kept: Number of weights to keep in all.
+
+    Returns:
+        Number of kept weights by name, summing to exactly `kept`.
+    """
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+
+    def quotas(log_force: float) -> dict[str, float]:
+        return {name: n / (1 + math.exp(log_force) * n) for name, n in sizes.items()}
+
+    low, high = -100.0, 100.0  # These are nothing pruned and nothing kept.
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(quotas(middle).values()) > kept else (low, middle)
+    return share(kept, quotas(high), sizes)
+
+
 def share(total: int, wishes: Mapping[str, float], room: Mapping[str, int]) -> dict[str, int]:
     """Share out `total` in proportion to the wishes, as far as there is room.
 

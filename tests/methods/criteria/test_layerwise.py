@@ -13,6 +13,7 @@ from autos.pruning import prune
 CASES = [
     ("uniform", {}, allocation.uniform),
     ("erk", {}, allocation.erk),
+    ("igq", {}, allocation.igq),
     ("uniform_plus", {}, allocation.uniform_plus),
     ("uniform_plus", {"last": 0.9}, partial(allocation.uniform_plus, last=0.9)),
     ("smart_ratio", {}, allocation.smart_ratio),

@@ -14,9 +14,11 @@ from autos.methods.criteria import CRITERIA
 from autos.network.prunable import prunable
 from autos.pruning import prune
 
-BLIND = {"random", "npb", "uniform", "uniform_plus", "erk", "smart_ratio"}
+BLIND = {"random", "npb", "uniform", "uniform_plus", "erk", "igq", "smart_ratio"}
 """Criteria that do not look at the values of the weights."""
-CALLER_CHOOSES = {"snip", "snip_it", "taylor_fo", "obd", "skeletonization"}
+CALLER_CHOOSES = {
+    "snip", "snip_it", "iterative_snip", "force", "taylor_fo", "obd", "skeletonization"
+}  # fmt: skip
 """Criteria that are scored in train or eval mode, as the model comes."""
 LEAST = {("uniform_plus", "conv_net"): 41 / 132, ("smart_ratio", "conv_net"): 7 / 132}
 """Densities below which layers of a fixed size leave nothing for the others."""

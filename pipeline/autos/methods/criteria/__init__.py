@@ -9,7 +9,11 @@ from typing import Any
 from autos.methods.base import Criterion
 from autos.methods.criteria import (
     erk,
+    force,
     grasp,
+    igq,
+    iterative_snip,
+    lamp,
     magnitude,
     npb,
     obd,
@@ -31,8 +35,11 @@ CRITERIA: dict[str, Criterion[Any]] = {
     for criterion in (
         random.CRITERION,
         magnitude.CRITERION,
+        lamp.CRITERION,
         snip.CRITERION,
         snip_it.CRITERION,
+        iterative_snip.CRITERION,
+        force.CRITERION,
         grasp.CRITERION,
         synflow.CRITERION,
         npb.CRITERION,
@@ -44,6 +51,7 @@ CRITERIA: dict[str, Criterion[Any]] = {
         uniform.CRITERION,
         uniform_plus.CRITERION,
         erk.CRITERION,
+        igq.CRITERION,
         smart_ratio.CRITERION,
     )
 }
