@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: setup repro shipped compare test test-torch lint bench tidy ui constraints readme
+.PHONY: setup repro shipped compare test test-torch fuzz lint bench tidy ui constraints readme
 
 setup: $(STAMP)
 
@@ -52,6 +52,12 @@ test-torch: | $(UV)
 	$(UV) pip install --quiet --python .torch -e '.[dev]' 'torch$(TORCH)'
 	.torch/bin/python -m pytest -n auto --dist loadfile -m "not slow" -p no:cacheprovider --no-header -q \
 	    tests/masks tests/network tests/methods tests/training tests/irp tests/predictors tests/test_pruning.py
+
+# Damaged files, odd settings, commands and networks, CASES in all; SEED=N repeats a run.
+CASES ?= 10000
+SEED ?= $(shell date +%s)
+fuzz: setup
+	FUZZ_CASES=$(CASES) pytest tests/fuzz -n auto --hypothesis-seed=$(SEED) $(ARGS)
 
 lint: setup
 	ruff check .
