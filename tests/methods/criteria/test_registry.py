@@ -14,7 +14,7 @@ from autos.methods.criteria import CRITERIA
 from autos.network.prunable import prunable
 from autos.pruning import prune
 
-BLIND = {"random", "npb", "uniform", "uniform_plus", "erk", "igq", "smart_ratio"}
+BLIND = {"random", "npb", "ntk_sap", "uniform", "uniform_plus", "erk", "igq", "smart_ratio"}
 """Criteria that do not look at the values of the weights."""
 CALLER_CHOOSES = {
     "snip", "snip_it", "iterative_snip", "force", "taylor_fo", "obd", "skeletonization"

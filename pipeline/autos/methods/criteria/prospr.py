@@ -54,7 +54,7 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
     batches = list(islice(source, settings.steps + 1 if settings.new_batches else 1))
 
     def loss(parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return context.loss(run(_with_parameters(model, parameters), batch), batch)
+        return context.loss(run(with_parameters(model, parameters), batch), batch)
 
     with twice_differentiable():
         parameters: Mapping[str, Tensor] = initial
@@ -86,7 +86,7 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
     return {name: effect[name].mul_(weight.detach()).abs_() for name, weight in weights.items()}
 
 
-def _with_parameters(model: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+def with_parameters(model: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
     """Return the model with these parameters in the place of its own."""
     placed = nn.Module()
 

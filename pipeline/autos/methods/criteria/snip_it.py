@@ -6,6 +6,8 @@ network; then all gradients are 0, all weights are worth the same, and the mask 
 could learn.
 """
 
+from typing import Any
+
 from pydantic import Field
 from torch import nn
 
@@ -25,7 +27,7 @@ class Settings(Config):
     """Number of rounds."""
 
 
-def score(model: nn.Module, context: Context[Settings]) -> Scores:
+def score(model: nn.Module, context: Context[Any]) -> Scores:
     """Score every weight by |w * dL/dw|.
 
     Raises:
