@@ -55,6 +55,9 @@ def main() -> None:
         if row.empty_layers:
             empty = ", ".join(row.empty_layers)
             print(f"warning: {row.file}: nothing is kept in {empty}", file=sys.stderr)
+    for target, share in {row.target: row.coverage for row in rows if row.coverage}.items():
+        covered = f"{100 * share:.1f} % of the network's weights"
+        print(f"warning: masks of {target} cover {covered}", file=sys.stderr)
 
 
 def store(unit: Unit, config: PruneConfig) -> MaskRow:

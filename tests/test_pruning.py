@@ -178,8 +178,8 @@ def test_computed_weights_are_refused_by_name():
 
 def test_a_model_that_cannot_be_copied_is_refused():
     model = nn.Linear(WIDTH, 3)
-    model.last = model(torch.ones(1, WIDTH))  # not a leaf
-    refused("the model cannot be copied: Only Tensors created explicitly", model)
+    model.open = (number for number in range(3))
+    refused("the model cannot be copied: cannot pickle 'generator' object", model)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "grasp", "synflow", "npb"])

@@ -16,7 +16,7 @@ from autos.methods.base import Context, Found, Method
 from autos.network.batches import Batches, Loss, cross_entropy
 from autos.network.cost import counting
 from autos.network.gradients import finite
-from autos.network.prunable import prunable, unwrap
+from autos.network.prunable import coverage, prunable, uncovered, unwrap
 from autos.network.working_copy import named_tensors, random_state
 from autos.predictors import Predictor
 from autos.training.budget import Budget
@@ -26,8 +26,19 @@ PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types of weights that can be pruned."""
 
 
+NAMED = 3
+"""Number of weights that a warning names."""
+
+WHOLE = 0.99
+"""Share of a network's weights from which on a mask counts as one of the whole network."""
+
+
 class EmptyLayerWarning(UserWarning):
     """A mask keeps nothing in some layer, so that no signal passes through it."""
+
+
+class CoverageWarning(UserWarning):
+    """A mask leaves weights of the network out, which are of layers that cannot be pruned."""
 
 
 def prune(
@@ -74,7 +85,7 @@ def find(
     mode.
 
     Args:
-        model: Any network with linear or convolution layers.
+        model: Any network with layers that can be pruned, which `autos.network.prunable` names.
         method: An `AutoS` or `PaperPredictor`, an entry of `METHODS`, or a `Method` of your own.
         batches: Pairs of inputs [n, ...] and labels [n], or dictionaries of the model's arguments
             and "labels"; a list or a loader. A method that scores needs a few of them; a method
@@ -97,6 +108,7 @@ def find(
 
     Warns:
         EmptyLayerWarning: Nothing is kept of the layers that it names.
+        CoverageWarning: The mask covers less than 99 % of the network's weights.
 
     Example:
         >>> import torch
@@ -127,19 +139,27 @@ def find(
     # Leaving inference mode turns gradients on as well.
     with torch.inference_mode(False), random_state(seed), counting() as cost:
         found = replace(method.find(model, context), cost=cost())
-    _warn(found.mask, density)
+    if empty := found.mask.empty_layers():
+        _warn(
+            f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
+            EmptyLayerWarning,
+        )
+    if (share := coverage(model)) < WHOLE:
+        largest = sorted(uncovered(model).items(), key=lambda item: -item[1].numel())
+        names = [name for name, _ in largest[:NAMED]]
+        more = f" and {len(largest) - NAMED} more" if len(largest) > NAMED else ""
+        _warn(
+            f"the mask covers {100 * share:.1f} % of the network's weights: {', '.join(names)}"
+            f"{more} stay whole; autos.network.prunable.LAYERS tells and takes what can be pruned",
+            CoverageWarning,
+        )
     return found
 
 
-def _warn(mask: Mask, density: float) -> None:
-    """Warn of empty layers, in the name of the code that called this module."""
-    if empty := mask.empty_layers():
-        here = sum(frame.filename == __file__ for frame in inspect.stack(0))
-        warnings.warn(
-            f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
-            EmptyLayerWarning,
-            stacklevel=here + 1,
-        )
+def _warn(message: str, kind: type[Warning]) -> None:
+    """Warn in the name of the code that called this module."""
+    here = sum(frame.filename == __file__ for frame in inspect.stack(0))
+    warnings.warn(message, kind, stacklevel=here + 1)
 
 
 def check_prunable(model: nn.Module) -> None:
@@ -165,6 +185,6 @@ def check_prunable(model: nn.Module) -> None:
             raise UserError(f"{name} is NaN or infinite in places")
     if not weights:
         raise UserError(
-            f"{type(inner).__name__} has no prunable weight: no linear, convolution or attention "
-            "layer"
+            f"{type(inner).__name__} has no prunable weight: no linear, convolution, recurrent or "
+            "attention layer; autos.network.prunable.LAYERS takes layers of your own"
         )

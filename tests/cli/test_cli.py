@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -42,6 +43,12 @@ print("code of the user may print")
 
 def network():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 3))
+
+def with_table():
+    model = network()  # It has 804 prunable weights.
+    model.register_module("table", nn.Sequential(nn.Embedding(804, 1)))
+    model.table.forward = lambda x: x + 0 * model.table[0].weight.sum()
+    return model
 
 def batches():
     g = torch.Generator().manual_seed(5)
@@ -176,6 +183,7 @@ def test_the_description_tells_all_that_went_in(autos, image_store, predictor):
         "loss": "user_code:squares",
         "mode": "eval",
         "density": 0.25,
+        "coverage": 1.0,
         "seed": 7,
         "autos": version("autos"),
     }
@@ -272,6 +280,13 @@ def test_noise_is_marked_as_such(autos):
     assert "Scored on noise, not on data" in autos("inspect", "mask.safetensors")[1]
     assert json.loads(autos(*arguments(data="random"), "--json")[1])["noise"] is True
     assert json.loads(autos(*SNIP, "--json")[1])["noise"] is False
+
+
+def test_weights_that_stay_whole_are_named_and_their_share_is_in_the_description(autos):
+    code, out, err = autos(*arguments(model="user_code:with_table"), "--json")
+    assert code == 0 and json.loads(out)["about"]["coverage"] == 0.5
+    assert "warning: the mask covers 50.0 % of the network's weights: table.0.weight stay" in err
+    assert re.search(r"coverage +0\.5\b", autos("inspect", "mask.safetensors")[1])
 
 
 @pytest.mark.filterwarnings("default::autos.pruning.EmptyLayerWarning")

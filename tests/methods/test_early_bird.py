@@ -128,7 +128,7 @@ def test_keeps_the_channels_with_the_largest_scales_and_all_that_have_none(conv_
     assert mask.keep["conv1.weight"].flatten(1).sum(1).tolist() == [9, 0, 0, 9]
     assert mask.keep["conv2.weight"].flatten(1).sum(1).tolist() == [9, 0, 9, 0, 4, 0, 9, 0]
     assert bool(mask.keep["fc.weight"].all())
-    assert torch.equal(channels(mask, NORMS), bits("1001" + "10101010"))
+    assert torch.equal(channels(conv_net, mask, NORMS), bits("1001" + "10101010"))
 
 
 # --- training ---

@@ -21,7 +21,7 @@ from autos.methods.base import Criterion
 from autos.methods.criteria import CRITERIA
 from autos.methods.schedules import exponential
 from autos.network.gradients import mean_gradient
-from autos.network.prunable import prunable
+from autos.network.prunable import layouts, prunable
 from autos.predictors.autos import AutoS
 from autos.predictors.backbones import BACKBONES
 from autos.predictors.paper import PaperPredictor
@@ -140,6 +140,31 @@ class TwoInputs(nn.Module):
         return self.head((self.left(left) * self.right(right)).tanh())
 
 
+class Recurrent(nn.Module):
+    """Sequences [n, 5, 8] to classes, by recurrent layers and a cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(WIDTH, 6, num_layers=2, proj_size=3, batch_first=True)
+        self.gru = nn.GRU(3, 4, batch_first=True, bidirectional=True)
+        self.cell = nn.RNNCell(WIDTH, 5)
+        self.head = nn.Linear(5, CLASSES)
+
+    def forward(self, x):
+        x, _ = self.gru(self.lstm(x)[0])
+        return self.head(self.cell(x[:, 1], self.cell(x[:, 0])))
+
+
+class Pairs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.both = nn.Linear(WIDTH, 4), nn.Bilinear(4, WIDTH, 6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        return self.head(self.both(self.left(x), x).tanh())
+
+
 def sequential(*layers):
     return lambda: nn.Sequential(*copy.deepcopy(layers))
 
@@ -179,6 +204,21 @@ def gpt2():
         vocab_size=11, n_positions=8, n_embd=WIDTH, n_layer=1, n_head=2
     )
     return transformers.GPT2LMHeadModel(config)
+
+
+def mixture():
+    config = transformers.MixtralConfig(
+        vocab_size=11,
+        hidden_size=WIDTH,
+        intermediate_size=6,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=3,
+        tie_word_embeddings=True,
+        experts_implementation="eager",
+    )
+    return transformers.MixtralForCausalLM(config)
 
 
 def labels(n):
@@ -257,9 +297,28 @@ NETWORKS = {
     ),
     "bert": (bert, sentences()),
     "gpt2": (gpt2, sentences(per_token=True)),
+    "transposed": (
+        sequential(
+            nn.Conv2d(2, 4, 3),
+            nn.ReLU(),
+            nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False),
+            nn.BatchNorm2d(6),
+            nn.ConvTranspose2d(6, 4, 2, stride=2),
+            nn.Flatten(),
+            nn.Linear(256, CLASSES),
+        ),
+        images(2, 4, 4),
+    ),
+    "recurrent": (Recurrent, images(TOKENS, WIDTH)),
+    "bilinear": (Pairs, images(WIDTH)),
+    "mixture": (mixture, sentences(per_token=True)),
 }
 DENSITY = 0.4
-NOT_WALKED = {"attention", "attention_unpacked", "transformer", "language", "bert", "gpt2"}
+NOT_WALKED = {"attention", "attention_unpacked", "transformer", "language", "bert", "gpt2"} | {
+    "recurrent",
+    "bilinear",
+    "mixture",
+}
 """Networks in which units are not connected by weights and channel-wise functions alone."""
 
 
@@ -298,7 +357,7 @@ def test_keeps_the_exact_number_and_repeats_with_the_seed(network, name):
     criterion = EVERY[name]
     density = 0.9 if name == "uniform_plus" else DENSITY  # it keeps the first convolution whole
     if name == "phew" and network.name in NOT_WALKED:
-        with pytest.raises(UserError, match=r"cannot walk through|belongs to attention"):
+        with pytest.raises(UserError, match=r"cannot walk|to (attention|LSTM|Bilin|MixtralE)"):
             prune(network.model, criterion, network.batches, density=density)
         return
     mask = prune(network.model, criterion, network.batches, density=density, seed=3)
@@ -342,7 +401,9 @@ def as_double(inputs):
 
 def test_npb_keeps_its_budget_in_every_layer(network):
     mask = prune(network.model, CRITERIA["npb"], network.batches, density=DENSITY)
-    budgets = erk(shapes(network.model), round(DENSITY * mask.total))
+    axes = layouts(network.model)
+    by_unit = {name: axes[name].by_unit(w).shape for name, w in prunable(network.model).items()}
+    budgets = erk(by_unit, round(DENSITY * mask.total))
     assert {name: int(keep.sum()) for name, keep in mask.keep.items()} == budgets
 
 
@@ -593,6 +654,18 @@ def used():
 
 def disturb():
     torch.rand(3), np.random.rand(3), random.random()
+
+
+@pytest.mark.parametrize("name", ["recurrent", "conv2d"])
+def test_recurrent_layers_are_scored_without_cudnn_which_cannot_in_eval_mode_or_twice(name):
+    network, used = built(name), []
+
+    def loss(output, batch):
+        used.append(torch.backends.cudnn.enabled)
+        return F.cross_entropy(output, batch[1])
+
+    prune(network.model.eval(), CRITERIA["grasp"], network.batches, density=DENSITY, loss=loss)
+    assert set(used) == {name == "conv2d"} and torch.backends.cudnn.enabled
 
 
 def test_scoring_leaves_everything_as_it_was_to_the_bit(used, criterion):

@@ -250,10 +250,3 @@ def test_what_is_kept_is_copied_without_its_graph_and_once():
     assert model.cache.keys[0].all() and model.cache.keys[0].grad_fn is not None
     model.cache.keys[0].sum().backward()
     assert model.gate.weight.grad is not None
-
-
-def test_what_cannot_be_copied_is_named():
-    model = nn.Linear(WIDTH, CLASSES)
-    model.open = (number for number in range(3))
-    with pytest.raises(UserError, match=r"the model cannot be copied: .*generator"):
-        prune(model, CRITERIA["snip"], batches(), density=0.5)

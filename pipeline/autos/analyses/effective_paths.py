@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from autos.errors import UserError
 from autos.masks.mask import Mask
 from autos.network.batches import logits, run
-from autos.network.prunable import is_transposed, slots
+from autos.network.prunable import layouts
 from autos.network.working_copy import working_copy
 
 TINY = 2.0**-900
@@ -55,10 +55,27 @@ ADAPTIVE_AVERAGES = {
 }
 """Average pooling that stands in for each adaptive max pooling, by the name of torch's function."""
 
-ATTENTION = frozenset(("multi_head_attention_forward", "scaled_dot_product_attention"))
-"""Names of the functions of torch that are no sum over paths."""
+NO_SUMS = {
+    "multi_head_attention_forward": "attention",
+    "scaled_dot_product_attention": "attention",
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent layers"),
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "recurrent cells"),
+    "bilinear": "bilinear layers",
+}
+"""What is no sum over paths, by the names of the functions of torch that compute it."""
 
-LINEAR = frozenset(("linear", "addmm", "conv1d", "conv2d", "conv3d"))
+LINEAR = frozenset(
+    (
+        "linear",
+        "addmm",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+    )
+)
 """Names of the functions of torch that multiply by the weights of a layer."""
 
 
@@ -86,7 +103,8 @@ def effective(model: nn.Module, mask: Mask, shape: Sequence[int]) -> Effective:
         shape: Shape of one sample.
 
     Raises:
-        UserError: The mask does not fit, the model does not take the shape, or it has attention.
+        UserError: The mask does not fit, the model does not take the shape, or it has attention
+            or recurrence.
     """
     counted = working_copy(model, double=True).eval()
     weights = mask.check(counted)
@@ -119,10 +137,8 @@ def by_unit(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
 
     A unit is an output channel.
     """
-    transposed = {name for name, layer, _ in slots(model) if is_transposed(layer)}
-    return {
-        name: keep.T if name in transposed else keep.flatten(1) for name, keep in mask.keep.items()
-    }
+    axes = layouts(model)
+    return {name: axes[name].by_unit(keep).flatten(1) for name, keep in mask.keep.items()}
 
 
 class _Counted(TorchFunctionMode):
@@ -133,8 +149,10 @@ class _Counted(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in ATTENTION:
-            raise UserError("a network with attention is no sum over paths: they cannot be counted")
+        if name in NO_SUMS:
+            raise UserError(
+                f"a network with {NO_SUMS[name]} is no sum over paths: they cannot be counted"
+            )
         if name in BYPASSED:
             return args[0]
         if name in AVERAGES:

@@ -10,7 +10,7 @@ from autos.cli.data import Data
 from autos.errors import UserError
 from autos.images.image_set import ImageForm
 from autos.network.batches import Batch, logits, run
-from autos.network.prunable import LAYERS
+from autos.network.prunable import slots
 from autos.pruning import check_prunable
 
 NAME = "random"
@@ -81,7 +81,7 @@ def _image_shape(model: nn.Module) -> tuple[int, ...]:
     told = getattr(model, "default_cfg", None)  # Models of timm have it.
     if isinstance(told, Mapping) and "input_size" in told:
         return tuple(told["input_size"])
-    first = next((m for m in model.modules() if isinstance(m, LAYERS)), None)
+    first = next((layer for _, layer, _ in slots(model)), None)
     if isinstance(first, nn.Linear):
         return (first.in_features,)
     if isinstance(first, nn.Conv2d):

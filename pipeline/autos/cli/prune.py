@@ -20,6 +20,7 @@ from autos.methods import METHODS
 from autos.methods.base import Method
 from autos.network.batches import Loss, cross_entropy
 from autos.network.pretrained import weights_digest
+from autos.network.prunable import coverage
 from autos.network.zoo import build
 from autos.predictors import PREDICTORS
 from autos.predictors.base import SHIPPED
@@ -95,6 +96,7 @@ class PruneCommand:
             "loss": self.loss or "cross-entropy",
             "mode": self.mode,
             "density": self.density,
+            "coverage": round(coverage(model), 4),
             "seed": self.seed,
             "autos": version("autos"),
         }

@@ -108,6 +108,8 @@ class MaskRow(Cell):
     """Fraction of each layer's weights that is kept."""
     empty_layers: list[str]
     """Names of the weights of which nothing is kept."""
+    coverage: float | None = None
+    """Share of the network's weights that the mask covers; None is all of them."""
     cost: MaskCost | None = None
     """What finding the mask did cost; None for a check of a mask."""
 

@@ -14,9 +14,10 @@ from autos.masks.flops import forward_flops
 from autos.methods import METHODS
 from autos.methods.base import Criterion, Method
 from autos.network.batches import Batches
+from autos.network.prunable import coverage
 from autos.network.spec import NetworkConfig
 from autos.predictors import PREDICTORS
-from autos.pruning import EmptyLayerWarning, find
+from autos.pruning import CoverageWarning, EmptyLayerWarning, find
 from autos.training.recipe import TrainConfig
 from autos.work.units import Result
 
@@ -63,7 +64,8 @@ def find_mask(settings: MaskSettings) -> Result:
     else:
         batches = settings.scoring.batches(images, seed=settings.seed, device=device)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EmptyLayerWarning)  # The mask's row names empty layers.
+        for kind in (EmptyLayerWarning, CoverageWarning):  # The mask's row tells of both.
+            warnings.simplefilter("ignore", kind)
         found = find(
             model,
             method,
@@ -83,7 +85,9 @@ def find_mask(settings: MaskSettings) -> Result:
         "epochs": found.cost.epochs(len(images.train)),
         "flops": found.cost.flops(forward),
     }
-    return described(found, cost=cost, seconds=found.cost.seconds)
+    share = coverage(model)
+    covers = {"coverage": round(share, 4)} if share < 1 else {}
+    return described(found, cost=cost, seconds=found.cost.seconds, **covers)
 
 
 def _method(settings: MaskSettings) -> Method[Any]:

@@ -1,5 +1,7 @@
 """Floating-point operations of one forward pass, dense and as sparse as the mask."""
 
+from collections import Counter
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,10 +31,14 @@ def forward_flops(model: nn.Module, image: torch.Tensor, mask: Mask) -> tuple[in
     counts = counter.get_flop_counts()
     root = type(model).__name__
     sparse = dense = 0.0
+    layers: Counter[str] = Counter()
+    for name, size in mask.sizes.items():
+        layers[name.rpartition(".")[0]] += size
     for name, density in mask.layer_densities().items():
         layer = name.rpartition(".")[0]
         # Torch calls attention as a whole and its last layer never, which then has no count.
         operations = sum(counts.get(f"{root}.{layer}" if layer else root, {}).values())
+        operations = operations * mask.sizes[name] / layers[layer]
         dense += operations
         sparse += operations * density
     return round(sparse), round(dense)

@@ -22,7 +22,7 @@ from autos.config import Config
 from autos.masks.bits import Bits
 from autos.masks.mask import Mask
 from autos.masks.selection import Scores, keep_top
-from autos.network.prunable import is_transposed, places, prunable, slots
+from autos.network.prunable import layouts, places, prunable
 from autos.training.budget import Budget
 from autos.training.callbacks import Callback, Loop
 
@@ -191,12 +191,8 @@ def uniform_like(weight: Tensor, low: float, high: float, generator: torch.Gener
 
 def fan_in(model: nn.Module) -> dict[str, int]:
     """Return the number of inputs of one output unit, for every prunable weight by name."""
-    return {
-        name: getattr(layer, attribute)[0].numel()
-        if not is_transposed(layer)
-        else getattr(layer, attribute).shape[0]
-        for name, layer, attribute in slots(model)
-    }
+    axes, weights = layouts(model), prunable(model)
+    return {name: axes[name].by_unit(weight)[0].numel() for name, weight in weights.items()}
 
 
 @torch.no_grad()

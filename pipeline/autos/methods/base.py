@@ -19,7 +19,7 @@ from autos.masks.selection import Scores, keep_top, kept_by
 from autos.network.batches import Batches, Loss, Prepared, cross_entropy
 from autos.network.cost import Cost
 from autos.network.prunable import prunable
-from autos.network.working_copy import random_state, rewind_, working_copy
+from autos.network.working_copy import differentiable, random_state, rewind_, working_copy
 from autos.training.budget import Budget
 
 Kind = Literal["score", "iterative", "search", "dynamic"]
@@ -167,7 +167,8 @@ class Criterion(Method[S]):
             if index:
                 rewind_(scored, model)
                 mask.apply_(scored)
-            with random_state(context.seed), torch.autocast(weight.device.type, enabled=False):
+            plain = torch.autocast(weight.device.type, enabled=False)
+            with random_state(context.seed), plain, differentiable(scored):
                 # Selection is part of the block, since scores may be computed when they are read.
                 mask = keep_top(self.score(scored, context), target, within=mask)
         return Found(mask)

@@ -30,7 +30,7 @@ from autos.masks.mask import Mask
 from autos.masks.selection import keep_top, kept_by
 from autos.methods.base import Context, Found, TrainingMethod
 from autos.network.batches import Prepared, run
-from autos.network.prunable import LAYERS, prunable
+from autos.network.prunable import layouts, prunable, slots
 from autos.network.working_copy import working_copy
 from autos.training.budget import Budget
 from autos.training.callbacks import Callback, Loop
@@ -60,6 +60,7 @@ def norms_behind(model: nn.Module, context: Context[Settings]) -> dict[str, str]
     """
     probe = working_copy(model).eval()
     weights = prunable(probe)
+    axes = layouts(probe)
     names = {id(weight): name for name, weight in weights.items()}
     scales = {id(scale): name for name, scale in probe.named_parameters()}
     outputs: dict[int, tuple[Tensor, nn.Module]] = {}  # It holds them, so that no id is used again.
@@ -71,13 +72,16 @@ def norms_behind(model: nn.Module, context: Context[Settings]) -> dict[str, str]
     def before_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         _, layer = outputs.get(id(inputs[0]), (None, None))
         weight, scale = getattr(layer, "weight", None), norm.get_parameter("weight")
-        if weight is not None and len(weight) == len(scale):  # Otherwise it is of other channels.
-            found.setdefault(names[id(weight)], scales[id(scale)])
+        name = names.get(id(weight))
+        # A norm of another size is of other channels.
+        if name is not None and len(axes[name].by_unit(weights[name])) == len(scale):
+            found.setdefault(name, scales[id(scale)])
 
+    for _, layer, attribute in slots(probe):
+        if attribute == "weight":
+            layer.register_forward_hook(after_layer)
     for module in probe.modules():
-        if isinstance(module, LAYERS):
-            module.register_forward_hook(after_layer)
-        elif isinstance(module, _BatchNorm) and module.affine:
+        if isinstance(module, _BatchNorm) and module.affine:
             module.register_forward_pre_hook(before_norm)
     weight = next(iter(weights.values()))
     prepared = Prepared(context.batches, device=weight.device, dtype=weight.dtype)
@@ -94,19 +98,22 @@ def mask_of(model: nn.Module, norms: Mapping[str, str], density: float) -> Mask:
         norms: Names of BatchNorm scales by name of a weight, as from `norms_behind`.
         density: Density of the mask.
     """
-    scales = dict(model.named_parameters())
+    scales, axes = dict(model.named_parameters()), layouts(model)
     scores = {}
     for name, weight in prunable(model).items():
         scores[name] = torch.full(weight.shape, torch.inf)
         if name in norms:
             gamma = scales[norms[name]].detach().abs().cpu()
-            scores[name] = gamma.view(-1, *[1] * (weight.ndim - 1)).expand(weight.shape)
+            units = axes[name].by_unit(weight)
+            gamma = gamma.view(-1, *[1] * (units.ndim - 1)).expand(units.shape)
+            scores[name] = axes[name].restored(gamma)
     return keep_top(scores, density, within=Mask.dense(model))
 
 
-def channels(mask: Mask, norms: Mapping[str, str]) -> Tensor:
+def channels(model: nn.Module, mask: Mask, norms: Mapping[str, str]) -> Tensor:
     """Tell which output channels [n] of all layers with BatchNorm behind them keep a weight."""
-    return torch.cat([mask.keep[name].flatten(1).any(dim=1) for name in norms])
+    axes = layouts(model)
+    return torch.cat([axes[name].by_unit(mask.keep[name]).flatten(1).any(dim=1) for name in norms])
 
 
 def distance(one: Tensor, two: Tensor) -> float:
@@ -131,7 +138,7 @@ class EarlyBird(Callback):
         if loop.step % loop.steps_per_epoch == 0:
             self.step = loop.step
             self.mask = mask_of(loop.model, self.norms, self.context.density)
-            loop.stop = self.agree(channels(self.mask, self.norms))
+            loop.stop = self.agree(channels(loop.model, self.mask, self.norms))
 
     def agree(self, newest: Tensor) -> bool:
         """Tell whether the newest mask is close to each of the four before it, and remember it."""

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from autos.masks.selection import Scores
 from autos.methods.base import Context
-from autos.network.prunable import prunable
+from autos.network.prunable import layouts, prunable
 
 Allocation = Callable[[Mapping[str, torch.Size], int], Mapping[str, int]]
-"""Function from the shapes of the layers and the number of weights to keep in the whole network to
-the number of weights to keep in each layer."""
+"""Function from the shapes of the layers, as of `Layout.by_unit`, and the number of weights to keep
+in the whole network to the number of weights to keep in each layer."""
 
 
 def random_positions(model: nn.Module, context: Context[Any], allocate: Allocation) -> Scores:
@@ -23,11 +23,14 @@ def random_positions(model: nn.Module, context: Context[Any], allocate: Allocati
         context: Gives the density and the source of randomness.
         allocate: Function that shares the weights to keep among the layers.
     """
-    weights = prunable(model)
-    shapes = {name: weight.shape for name, weight in weights.items()}
+    axes, weights = layouts(model), prunable(model)
+    shapes = {name: axes[name].by_unit(weight).shape for name, weight in weights.items()}
     kept = round(context.density * sum(weight.numel() for weight in weights.values()))
     counts = allocate(shapes, kept)
-    return {name: _drawn(shapes[name], counts[name], context.generator) for name in weights}
+    return {
+        name: _drawn(weight.shape, counts[name], context.generator)
+        for name, weight in weights.items()
+    }
 
 
 def _drawn(shape: torch.Size, count: int, generator: torch.Generator) -> Tensor:

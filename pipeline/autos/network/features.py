@@ -22,7 +22,7 @@ from autos.errors import UserError
 from autos.network.batches import Batch, Batches, Loss, Prepared, cross_entropy, size
 from autos.network.flow import flow_
 from autos.network.gradients import finite, loss_gradient
-from autos.network.prunable import is_transposed, prunable, slots
+from autos.network.prunable import layouts, prunable
 from autos.network.wiring import neutral_, without_normalisation
 from autos.network.working_copy import working_copy
 
@@ -76,12 +76,13 @@ def features(
         if not finite(flow):
             raise UserError(f"the flow through {name} overflows; autos_paper does without flow")
     flows = _seen(flows, weights, gradients)
-    transposed = {name for name, layer, _ in slots(model) if is_transposed(layer)}
+    axes = layouts(model)
     for name, weight in weights.items():
         flow = flows[name]
         left = flow > 0
-        others = [d for d in range(flow.ndim) if d != (1 if name in transposed else 0)]
-        unit = _log(flow.clamp(min=0).sum(dim=others, keepdim=True)).expand_as(flow)
+        into = axes[name].by_unit(flow.clamp(min=0))
+        total = into.sum(dim=tuple(range(1, into.ndim)), keepdim=True)
+        unit = axes[name].restored(_log(total).expand_as(into))
         w, g = (_scaled(x.detach(), left) for x in (weight, gradients[name]))
         columns = [
             _log(flow),

@@ -1,24 +1,75 @@
-"""Which weights of a network can be pruned, by name: those of linear and convolution layers."""
+"""Which weights of a network can be pruned, by name: the matrices of the layers in `LAYERS`."""
 
-from collections.abc import Hashable, Iterator
+import functools
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from autos.errors import UserError
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Torch's layers that hold one prunable weight."""
+Axes = Mapping[str, str]
+"""What the axes of a layer's weights are, by the attributes that hold them, one letter an axis: "o"
+for outputs, "i" for inputs, and "s" for a stack of matrices. Further axes are a kernel."""
+
+
+def _attention(layer: nn.MultiheadAttention) -> Axes:
+    if layer.in_proj_weight is not None:
+        return {"in_proj_weight": "oi"}
+    return dict.fromkeys(("q_proj_weight", "k_proj_weight", "v_proj_weight"), "oi")
+
+
+def _recurrent(layer: nn.RNNBase) -> Axes:
+    return {name: "oi" for name in layer._flat_weights_names if name.startswith("weight")}
+
+
+def _experts(layer: Any) -> Axes:
+    # Classes that do not say how they hold their weights are of the time when all had inputs first.
+    axes = "sio" if getattr(layer, "is_transposed", True) else "soi"
+    return {name: axes for name in EXPERTS if isinstance(getattr(layer, name, None), Tensor)}
+
+
+EXPERTS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
+"""Names of the weights that transformers stacks over the experts of a mixture."""
+
+LAYERS: dict[type[nn.Module], Axes | Callable[[Any], Axes]] = {
+    nn.Linear: {"weight": "oi"},
+    nn.Bilinear: {"weight": "oii"},
+    nn.Conv1d: {"weight": "oi"},
+    nn.Conv2d: {"weight": "oi"},
+    nn.Conv3d: {"weight": "oi"},
+    nn.ConvTranspose1d: {"weight": "io"},
+    nn.ConvTranspose2d: {"weight": "io"},
+    nn.ConvTranspose3d: {"weight": "io"},
+    nn.MultiheadAttention: _attention,
+    nn.RNNBase: _recurrent,
+    nn.RNNCellBase: {"weight_ih": "oi", "weight_hh": "oi"},
+}
+"""Types of layers that hold prunable weights, which subclasses do in the same way.
+
+`LAYERS[Experts] = {"up": "sio", "down": "sio"}` makes the weights of a type of one's own prunable,
+and `LAYERS[nn.Embedding] = {"weight": "io"}` embeddings.
+"""
+
+TRANSFORMERS: dict[str, Axes | Callable[[Any], Axes]] = {
+    "transformers.pytorch_utils.Conv1D": {"weight": "io"},
+    "transformers.models.*Experts": _experts,
+}
+"""Types of transformers' layers, by patterns of their names, so that it is not imported."""
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a network that can be pruned, by name, in module order.
 
-    They are the weights (parameters) of linear and convolution layers, the packed or separate
-    projections of `nn.MultiheadAttention`, and the weights of transformers' `Conv1D`. Nothing else
-    is ever pruned: no biases, embeddings, normalisation, transposed convolutions or recurrent
-    layers. A weight that several layers share counts once, under its first name, whether it is one
-    parameter or several in one place of the memory; frozen weights count like all others. Wrappers
-    (`torch.compile`, data parallelism) leave no trace in the names.
+    They are the weights (parameters) of linear, bilinear, convolution, transposed convolution and
+    recurrent layers, the packed or separate projections of `nn.MultiheadAttention`, transformers'
+    `Conv1D` and its stacked experts, and what else `LAYERS` names. Nothing else is ever pruned: no
+    biases, embeddings or normalisation. A weight that several layers share counts once, under its
+    first name, whether it is one parameter or several in one place of the memory; frozen weights
+    count like all others. Wrappers (`torch.compile`, data parallelism) leave no trace in the names.
 
     Raises:
         UserError: A layer's weight is computed from others (parametrized, or under
@@ -39,14 +90,93 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
+def uncovered(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a network that cannot be pruned, by name.
+
+    They are the parameters with two axes or more, such as embeddings, that are in no prunable
+    weight; biases and the scales of normalisation are no weights.
+    """
+    seen = {memory(weight) for weight in prunable(model).values()}
+    others: dict[str, Tensor] = {}
+    for prefix, module in named_modules(model):
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.ndim > 1 and memory(parameter) not in seen:
+                seen.add(memory(parameter))
+                others[prefix + name] = parameter
+    return others
+
+
+def coverage(model: nn.Module) -> float:
+    """Return the share of a network's weights that can be pruned, of which a mask tells."""
+    sizes = [
+        sum(weight.numel() for weight in weights.values())
+        for weights in (prunable(model), uncovered(model))
+    ]
+    return sizes[0] / max(sum(sizes), 1)
+
+
 def slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Yield the name, layer and attribute of every prunable weight.
 
     A weight that several layers share is yielded for each of them.
     """
     for prefix, module in named_modules(model):
-        for attribute in _attributes(module):
+        for attribute in axes_of(module):
             yield prefix + attribute, module, attribute
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the output units and inputs of a weight are.
+
+    Attributes:
+        shape: Shape of the weight.
+        axes: A letter for each axis, as in `Axes`.
+        groups: Number of groups into which a transposed convolution's inputs and outputs fall.
+    """
+
+    shape: torch.Size
+    axes: str
+    groups: int = 1
+
+    def by_unit(self, tensor: Tensor) -> Tensor:
+        """Bring a tensor of the weight's shape into that of a convolution's weight.
+
+        Returns:
+            Tensor [units, inputs of a unit, ...kernel]. The matrices of a stack lie one below the
+            other, and a bilinear layer has an input for each product of two.
+        """
+        sizes, order, units, inputs = self._split()
+        return tensor.reshape(sizes).permute(order).flatten(0, units - 1).flatten(1, inputs)
+
+    def restored(self, tensor: Tensor) -> Tensor:
+        """Bring a tensor as of `by_unit` back into the weight's shape."""
+        sizes, order, *_ = self._split()
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return tensor.reshape([sizes[axis] for axis in order]).permute(back).reshape(self.shape)
+
+    def _split(self) -> tuple[list[int], list[int], int, int]:
+        """Return sizes with an axis of groups, the order of axes by unit, and the numbers of both.
+
+        Both are the axes that make up the units, and those that make up the inputs.
+        """
+        sizes, axes = list(self.shape), self.axes
+        if self.groups > 1:
+            sizes, axes = [self.groups, sizes[0] // self.groups, *sizes[1:]], f"s{axes}"
+        units = [axis for axis, letter in enumerate(axes) if letter != "i"]
+        inputs = [axis for axis, letter in enumerate(axes) if letter == "i"]
+        kernel = range(len(axes), len(sizes))
+        return sizes, [*units, *inputs, *kernel], len(units), len(inputs)
+
+
+def layouts(model: nn.Module) -> dict[str, Layout]:
+    """Return the layouts of all prunable weights by name, those of shared ones by all names."""
+    found = {}
+    for name, module, attribute in slots(model):
+        axes = axes_of(module)[attribute]
+        groups = getattr(module, "groups", 1) if axes == "io" else 1
+        found[name] = Layout(getattr(module, attribute).shape, axes, groups)
+    return found
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -99,22 +229,17 @@ def memory(tensor: Tensor) -> Hashable:
     return start, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _attributes(module: nn.Module) -> tuple[str, ...]:
-    if isinstance(module, LAYERS) or is_transposed(module):
-        return ("weight",)
-    if isinstance(module, nn.MultiheadAttention):
-        if module.in_proj_weight is not None:
-            return ("in_proj_weight",)
-        return ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-    return ()
+def axes_of(module: nn.Module) -> Axes:
+    """Return what the axes of a layer's prunable weights are, by attribute."""
+    for kind in type(module).__mro__:
+        known = LAYERS.get(kind) or TRANSFORMERS.get(_pattern(kind))
+        if known is not None:
+            return known(module) if callable(known) else known
+    return {}
 
 
-def is_transposed(module: nn.Module) -> bool:
-    """Tell whether a module is transformers' `Conv1D`, linear with weight [inputs, outputs].
-
-    The class is known by its name, so that transformers is not imported.
-    """
-    return any(
-        kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils"
-        for kind in type(module).__mro__
-    )
+@functools.cache
+def _pattern(kind: type) -> str:
+    """Return the pattern in `TRANSFORMERS` that fits a class, or nothing."""
+    name = f"{kind.__module__}.{kind.__name__}"
+    return next((pattern for pattern in TRANSFORMERS if fnmatchcase(name, pattern)), "")

@@ -10,6 +10,7 @@ flattening, and whatever else treats channels one by one.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.autograd import forward_ad
 from autos.errors import UserError
 from autos.network.batches import Batch, logits, map_tensors, ones, run
 from autos.network.hessian import twice_differentiable
-from autos.network.prunable import prunable, slots
+from autos.network.prunable import Axes, Layout, axes_of, layouts, prunable, slots
 
 NORMS = (
     nn.modules.batchnorm._BatchNorm,
@@ -29,6 +30,9 @@ NORMS = (
 )
 """Layers of normalisation, which the identity replaces."""
 
+CHANNELWISE: tuple[Axes, ...] = ({"weight": "oi"}, {"weight": "io"})
+"""Axes of layers in which a unit is a weighted sum of the units in front."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -36,7 +40,7 @@ class Call:
 
     Attributes:
         name: Name of the layer's weight.
-        layer: The layer.
+        layout: Where the layer's units and inputs are in the weight.
         entries: Whether the network's input reaches each input of the layer without passing
             another prunable layer, booleans [inputs].
         exits: Whether each output of the layer reaches the network's output without passing
@@ -46,7 +50,7 @@ class Call:
     """
 
     name: str
-    layer: nn.Module
+    layout: Layout
     entries: Tensor
     exits: Tensor
     sources: Mapping[int, Tensor]
@@ -63,15 +67,16 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
         The calls, in the order in which the model makes them.
 
     Raises:
-        UserError: There is attention, something else mixes the channels of a layer before they
-            reach the next layer, or no prunable layer has a part in the model's output.
+        UserError: There is attention or recurrence, something else mixes the channels of a layer
+            before they reach the next layer, or no prunable layer has a part in the output.
     """
     neutral_(model)
     names = {weight: name for name, weight in prunable(model).items()}
     layers: dict[nn.Module, str] = {}
     for name, layer, attribute in slots(model):
-        if isinstance(layer, nn.MultiheadAttention):
-            raise UserError(f"{name} belongs to attention, which connects units by what they hold")
+        if axes_of(layer) not in CHANNELWISE:
+            kind = "attention" if isinstance(layer, nn.MultiheadAttention) else type(layer).__name__
+            raise UserError(f"{name} belongs to {kind}, which connects units by what they hold")
         layers[layer] = names[getattr(layer, attribute)]
 
     sample = ones(batch)
@@ -92,10 +97,11 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
             [_pass(model, layers, sample, shapes, _numbered(index, power))[2] for power in range(3)]
             for index in range(len(called))
         ]
+    axes = layouts(model)
     return [
         Call(
             layers[layer],
-            layer,
+            axes[layers[layer]],
             entries[index] != 0,
             _by_unit(layer, slopes[index].abs()) != 0,
             {
@@ -162,13 +168,13 @@ def _pass(
     computing = {layer: layer.forward for layer in layers}
 
     def replace(layer: nn.Module) -> None:
-        def forward(inputs: Tensor) -> Tensor:
+        def forward(inputs: Tensor, *sizes: Any, **named: Any) -> Tensor:
             value, tangent = forward_ad.unpack_dual(inputs)
             index = len(called)
             called.append(layer)
             arrived.append(_by_unit(layer, torch.zeros_like(value) if tangent is None else tangent))
             if index == len(shapes):  # The first pass finds the shapes.
-                shapes.append(computing[layer](value.detach()).shape)
+                shapes.append(computing[layer](value.detach(), *sizes, **named).shape)
             return leave(index, layer, value.new_ones(shapes[index]))
 
         layer.forward = forward

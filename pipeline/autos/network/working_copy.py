@@ -127,6 +127,15 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def differentiable(scored: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """Make the model differentiable in eval mode, and twice, inside the block.
+
+    Recurrent layers are neither in cuDNN, which goes unused for a model that has any.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in scored.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def random_state(seed: int) -> Iterator[None]:
     """Seed torch, NumPy and Python, and put their states back at the end of the block."""

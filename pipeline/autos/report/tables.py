@@ -155,6 +155,8 @@ def markdown(
     for mask in masks:
         if mask.empty_layers:
             lines.append(f"- `{mask.file}` keeps nothing in {', '.join(mask.empty_layers)}")
+    for target, share in {mask.target: mask.coverage for mask in masks if mask.coverage}.items():
+        lines.append(f"- masks of `{target}` cover {100 * share:.1f} % of the network's weights")
     lines += ["", "## What AutoS learned", ""]
     lines += ["The log-odds of a weight's survival are a sum of its features, times:", ""]
     lines += table(list(coefficients), [[f"{value:+.3f}" for value in coefficients.values()]])

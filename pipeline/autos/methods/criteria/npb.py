@@ -36,7 +36,7 @@ from autos.masks.allocation import erk
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
 from autos.network.batches import ones, run
-from autos.network.prunable import is_transposed, prunable, slots
+from autos.network.prunable import layouts, prunable, slots
 from autos.network.wiring import without_normalisation
 
 
@@ -56,23 +56,23 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
     """Score 1 for the weights that the program keeps, and 0 for the others."""
     weights = prunable(model)
     total = sum(weight.numel() for weight in weights.values())
-    budgets = erk(
-        {name: weight.shape for name, weight in weights.items()}, round(context.density * total)
-    )
+    axes = layouts(model)
+    shapes = {name: axes[name].by_unit(weight).shape for name, weight in weights.items()}
+    budgets = erk(shapes, round(context.density * total))
     masks: dict[str, Tensor] = {}
 
     def prune(name: str, layer: nn.Module, inputs: Tensor | None) -> None:
         weight = weights[name]
-        shape = weight.shape[::-1] if is_transposed(layer) else weight.shape
+        shape = shapes[name]
         channels = shape[1] * getattr(layer, "groups", 1)
         paths = torch.ones(channels, dtype=torch.float64)
         if inputs is not None:
             # Everything in front of this layer is pruned already: its input counts paths.
-            by_channel = inputs.movedim(inputs.ndim - weight.ndim + 1, 0)
+            by_channel = inputs.movedim(inputs.ndim - len(shape) + 1, 0)
             if len(by_channel) == channels:  # Otherwise the layer will refuse it.
                 paths = by_channel.reshape(channels, -1).sum(dim=1).cpu()
         mask = layer_mask(shape, paths, budgets[name], context.generator, context.settings)
-        masks[name] = mask.T if is_transposed(layer) else mask
+        masks[name] = axes[name].restored(mask)
         weight.copy_(masks[name])
 
     def prune_before_forward(layer: nn.Module, args: Any, kwargs: Any) -> None:

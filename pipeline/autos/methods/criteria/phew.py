@@ -21,7 +21,7 @@ from autos.config import Config
 from autos.errors import UserError
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
-from autos.network.prunable import is_transposed, prunable
+from autos.network.prunable import prunable
 from autos.network.wiring import Call, connections
 
 START, END = 0, 1
@@ -146,8 +146,7 @@ def _blocks(calls: list[Call], weights: dict[str, Tensor]) -> tuple[list[Edges],
     for call in calls:
         weight = weights[call.name]
         number = first[call.name] + torch.arange(weight.numel()).view(weight.shape)
-        if is_transposed(call.layer):
-            weight, number = weight.T, number.T
+        weight, number = call.layout.by_unit(weight), call.layout.by_unit(number)
         size, depth = weight.shape[:2]
         inputs.append(nodes + torch.arange(len(call.entries)))
         outputs.append(nodes + len(call.entries) + torch.arange(size))
