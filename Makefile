@@ -9,6 +9,15 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
+# A downloaded archive has no git, without which DVC does not start unless it is told.
+define TELL_DVC
+if ! git rev-parse --git-dir > /dev/null 2>&1; then \
+    dvc config --local core.no_scm true; \
+elif grep -qs no_scm .dvc/config.local; then \
+    dvc config --local --unset core.no_scm; \
+fi
+endef
+
 .PHONY: setup repro shipped compare test test-torch fuzz lint bench tidy ui constraints readme
 
 setup: $(STAMP)
@@ -27,6 +36,7 @@ repro: setup
 ifdef PROFILE
 	cp profiles/$(PROFILE).yaml params.yaml
 endif
+	@$(TELL_DVC)
 	dvc repro $(ARGS)
 
 # The predictors that come with the package are those of params.yaml.

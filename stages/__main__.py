@@ -76,8 +76,9 @@ def main(arguments: list[str]) -> None:
 
 def problem(error: Exception) -> str | None:
     """Return the line that tells the user of an error, or None if this program is at fault."""
-    # The class is told by its module, as MLflow is imported only once a stage runs.
-    if type(error).__module__.startswith("mlflow."):
+    from stages._tracking import of_mlflow  # Once an error is told, time does not matter.
+
+    if of_mlflow(error):
         return f"MLflow: {brief(error, 300)}"
     message = user_message(error)
     if isinstance(error, SettingError):

@@ -4,9 +4,12 @@ MLflow takes seconds to import and is needed in the stage's own process only, so
 inside the functions.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
+import shlex
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,10 +23,17 @@ import psutil
 
 from autos.config import Config
 from autos.errors import UserError, brief
-from autos.storage.files import read_json, write_json
+from autos.storage.files import read_json, replacing, write_json
+from autos.storage.mlflow_models import SQLITE, local_store
 
 EXPERIMENT = "autos"
-"""Name of the MLflow experiment that holds all runs."""
+"""Name of the MLflow experiment that holds all runs, unless MLflow's own variables name another."""
+
+CURE = "move it away to begin a new one, or set MLFLOW_TRACKING_URI"
+"""What helps where the database in the repository cannot be used."""
+
+PATIENCE = 20.0
+"""Seconds to wait for another process that writes to the database, as MLflow itself does."""
 
 Curve = Sequence[tuple[int, float]]
 """Values of a metric, each after its step."""
@@ -107,11 +117,14 @@ class Store:
 
     def __init__(self) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or local_store(root())
+        self.local = self.uri.startswith(SQLITE)
         import mlflow
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It would print a traceback beside the exception, which is told in a line.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(self.uri)
         # Processes that create the database or the parent run at the same time break it.
         lock = root() / ".work" / "mlflow.lock"
@@ -119,11 +132,16 @@ class Store:
         with lock.open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             try:
+                if self.local:
+                    check_database(self.uri)
                 self.client = mlflow.MlflowClient(self.uri)
                 self.experiment = self._experiment()
                 self.pipeline = self._pipeline()
-            except mlflow.exceptions.MlflowException as error:
-                raise UserError(f"MLflow store {self.uri}: {brief(error, 300)}") from None
+            except Exception as error:
+                if not of_mlflow(error):
+                    raise
+                cure = f"; {CURE}" if self.local and "sqlite3." in str(error) else ""
+                raise UserError(f"MLflow store {self.uri}: {brief(error, 300)}{cure}") from None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -160,12 +178,23 @@ class Store:
         return Run(self, run.info.run_id)
 
     def _experiment(self) -> Any:
-        experiment = self.client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            local = self.uri.startswith("sqlite")
-            place = (root() / "mlartifacts").as_uri() if local else None
-            experiment = self.client.get_experiment(
-                self.client.create_experiment(EXPERIMENT, artifact_location=place)
+        """Return the experiment that MLflow's own variables name, or else ours."""
+        experiment: Any
+        if identifier := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            experiment = self.client.get_experiment(identifier)
+        else:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
+                place = (root() / "mlartifacts").as_uri() if self.local else None
+                identifier = self.client.create_experiment(name, artifact_location=place)
+                experiment = self.client.get_experiment(identifier)
+        if experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"MLflow store {self.uri}: the experiment {experiment.name!r} was deleted; restore "
+                f"it by `MLFLOW_TRACKING_URI={shlex.quote(self.uri)} mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}`, or name another one in "
+                "MLFLOW_EXPERIMENT_NAME"
             )
         return experiment
 
@@ -201,6 +230,44 @@ class Logged:
         write_json(self.marker, {"store": self.store.identity, "run_id": run.id})
 
 
+def of_mlflow(error: BaseException) -> bool:
+    """Tell whether an error comes from MLflow or from the database below it."""
+    # The class is told by its module, as MLflow is imported only once a stage runs.
+    return type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "alembic")
+
+
+def check_database(uri: str) -> None:
+    """Check that MLflow can use a database file, and make it if it is not there.
+
+    MLflow would try for minutes to open what cannot be opened, and it leaves a database of no use
+    if it is killed while it makes one.
+
+    Raises:
+        UserError: The file, or its folder, cannot be read and written, is no database, or stays
+            locked by another process.
+    """
+    from mlflow import MlflowClient
+
+    if set("?%:") & set(uri.removeprefix(SQLITE)):
+        return  # It has options, or is in memory.
+    path = Path(uri.removeprefix(SQLITE))
+    if not path.exists():
+        if "'" in str(path):
+            raise UserError(
+                f"{path}: MLflow makes no database in a folder with ' in its path; rename the "
+                "folder, or set MLFLOW_TRACKING_URI"
+            )
+        with replacing(path) as temporary:
+            MlflowClient(local_store(path.parent, temporary.name)).search_experiments()
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error as error:
+        cure = "end the process that holds it" if "locked" in str(error) else CURE
+        raise UserError(f"{path}: {error}; {cure}") from None
+
+
 def _session() -> str:
     """Return a name that is the same for all stages of one `dvc repro` or `dvc exp run`."""
     if name := os.environ.get("DVC_EXP_NAME"):
@@ -212,5 +279,10 @@ def _session() -> str:
 
 
 def _commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
+    """Return the commit that this checkout is of; an archive unpacked in another one has none."""
+    command = ["git", "rev-parse", "HEAD", "HEAD:./dvc.yaml"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None  # There is no git.
+    return done.stdout.split()[0] if done.returncode == 0 else None

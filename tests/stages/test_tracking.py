@@ -1,9 +1,12 @@
 """Runs in a real MLflow store: who is whose parent, that all arrives, and what is reused."""
 
+import contextlib
 import json
 import math
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,11 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import mlflow.cli
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from autos.config import Config
 from autos.errors import UserError
+from autos.storage.mlflow_models import located
 from stages._stage import Stage
 from stages._tracking import Logged, Run, Store, flatten
 
@@ -38,7 +44,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """For a process whose store is in `folder`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "DVC"))}
     return inherited | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'pipeline'}",
         "DVC_ROOT": str(folder),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "no_proxy": "127.0.0.1",
@@ -166,6 +172,138 @@ def test_a_store_that_cannot_be_used_is_named(folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     with pytest.raises(UserError, match=r"^MLflow store nonsense://x: "):
         Store()
+
+
+def copied(source: Path, folder: Path) -> Path:
+    """A folder with a copy of the database, which is quicker than making one."""
+    folder.mkdir()
+    shutil.copy(source / "mlflow.db", folder)
+    return folder
+
+
+@pytest.fixture
+def checkout(made_at_once, tmp_path, monkeypatch, request) -> Iterator[Path]:
+    """The current folder, with a store of its own and no variable of MLflow."""
+    folder = copied(made_at_once[0], tmp_path / getattr(request, "param", "checkout"))
+    monkeypatch.chdir(folder)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    yield folder
+    mlflow.set_tracking_uri(None)
+
+
+# One folder for all: MLflow would take the same path from another folder for the same store.
+@pytest.mark.parametrize("checkout", ['what? x=1&y=2, 50% off%20é#1;"'], indirect=True)
+def test_the_store_and_its_files_stay_in_a_checkout_of_any_name(checkout, tmp_path):
+    run = Store().pipeline
+    Path("note.txt").write_text("hello")
+    run.log_artifact(Path("note.txt"))
+    with contextlib.closing(sqlite3.connect(checkout / "mlflow.db")) as database:
+        assert (run.id,) in database.execute("SELECT run_uuid FROM runs").fetchall()
+    kept = checkout / f"mlartifacts/{run.id}/artifacts/note.txt"
+    assert kept.read_text() == "hello"
+    mlflow.set_tracking_uri(None)
+    with pytest.raises(UserError, match=r"Registered Model with name=autos not found"):
+        located("models:/autos@champion")
+    assert list(tmp_path.iterdir()) == [checkout]
+    assert {path.name for path in checkout.iterdir()} == {
+        ".work", "mlartifacts", "mlflow.db", "note.txt"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("checkout", ["what? 50%"], indirect=True)
+def test_a_copy_of_the_checkout_within_it_finds_the_store(checkout, monkeypatch):
+    """As `dvc exp run --temp` makes one; from elsewhere, such a path cannot be said to MLflow."""
+    copy = checkout / ".dvc/tmp/exps/copy"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(checkout))
+    assert stored(Store().pipeline).info.status == "RUNNING"
+    assert {path.name for path in checkout.iterdir()} == {".dvc", ".work", "mlflow.db"}
+    monkeypatch.chdir("/")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(UserError, match=r"with \? or % in its path; .* MLFLOW_TRACKING_URI$"):
+        Store()
+
+
+def test_the_experiment_is_the_one_that_mlflows_variables_name(checkout, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "named")
+    mine = Store()
+    assert mine.experiment.name == "mine"
+    assert stored(mine.pipeline).info.experiment_id == mine.experiment.experiment_id
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    ours = Store()
+    assert ours.experiment.name == "autos"
+    assert ours.pipeline.id != mine.pipeline.id
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", mine.experiment.experiment_id)
+    assert Store().identity == mine.identity
+    assert Store().pipeline.id == mine.pipeline.id
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "12345")
+    with pytest.raises(UserError, match=r"^MLflow store sqlite:.* id=12345 exists$"):
+        Store()
+
+
+def test_a_deleted_experiment_is_told_with_the_command_that_restores_it(checkout):
+    store = Store()
+    store.client.delete_experiment(store.experiment.experiment_id)
+    with pytest.raises(UserError, match=r"^MLflow store .* 'mine' was deleted; .*$") as error:
+        Store()
+    assert "\n" not in str(error.value)
+    uri, command = re.search("`MLFLOW_TRACKING_URI=(.*) (mlflow .*)`", str(error.value)).groups()
+    assert uri == store.uri
+    done = CliRunner().invoke(mlflow.cli.cli, command.split()[1:])
+    assert done.exit_code == 0, done.output
+    assert Store().pipeline.id == store.pipeline.id
+
+
+def overwrite(start: int, count: int):
+    def damage(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[start : start + count] = b"x" * len(content[start : start + count])
+        path.write_bytes(content)
+
+    return damage
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (overwrite(0, 99), "file is not a database"),
+        (overwrite(0, 10**9), "file is not a database"),
+        (overwrite(100, 10**9), "malformed"),
+        (overwrite(4096, 10**9), "malformed"),
+        (lambda path: os.truncate(path, 9000), "malformed|disk I/O error"),
+        (replace_by_folder, "unable to open database file"),
+    ],
+)
+def test_a_damaged_database_is_told_in_a_line_at_once_and_kept(checkout, capfd, damage, problem):
+    path = checkout / "mlflow.db"
+    damage(path)
+    before = path.is_file() and path.read_bytes()
+    with pytest.raises(UserError, match=f"{path}: [^\n]*({problem})[^\n]*; move it away to begin"):
+        Store()
+    assert (path.is_file() and path.read_bytes()) == before
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_database_that_stays_locked_is_told_and_one_that_is_freed_is_used(checkout, monkeypatch):
+    path = checkout / "mlflow.db"
+    monkeypatch.setattr("stages._tracking.PATIENCE", 0.1)
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=f"^{path}: database is locked; end the process"):
+            Store()
+        monkeypatch.setattr("stages._tracking.PATIENCE", 60.0)
+        freed = threading.Timer(0.3, other.rollback)
+        freed.start()
+        assert stored(Store().pipeline).info.status == "RUNNING"
+        freed.join()
 
 
 # --- runs ---
