@@ -8,6 +8,7 @@ modules whose names begin with an underscore.
 from typing import Any
 
 from autos.methods import (
+    ac_dc,
     deep_r,
     dns,
     dsr,
@@ -16,6 +17,7 @@ from autos.methods import (
     gem_miner,
     gmp,
     gmp_bar,
+    granet,
     imp,
     imp_rewinding,
     jackpot,
@@ -51,6 +53,8 @@ METHODS: dict[str, Method[Any]] = {
             dsr.METHOD,
             snfs.METHOD,
             rigl.METHOD,
+            ac_dc.METHOD,
+            granet.METHOD,
             supermask.METHOD,
             edge_popup.METHOD,
             gem_miner.METHOD,
