@@ -53,7 +53,8 @@ def triples() -> Survival:
     inputs, labels = noisy(TRIPLES, seed=0)
     densities = linear(0.05, ROUNDS)
     rounds = (labels * ROUNDS).round().numpy().astype(np.uint16)
-    about = {"densities": densities, "source": {}, "layers": [{"shape": [TRIPLES]}]}
+    layers = [{"name": "only.weight", "offset": 0, "shape": [TRIPLES]}]
+    about = {"densities": densities, "source": {}, "layers": layers}
     return Survival(
         0.1 * inputs[:, 0].numpy(),
         1e-3 * inputs[:, 1].numpy(),

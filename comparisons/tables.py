@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 
 from autos.analyses.concordance import concordance
 from autos.analyses.overlap import joined, overlap
-from autos.grid.cell import MaskRow, MaskTable, ResultRow, ResultTable
+from autos.grid.cell import MaskRow, MaskTable, ResultRow, ResultTable, Seconds
 from autos.irp.survival import Survival, read_survival
 from autos.masks.mask import Mask
 from autos.report import plots
 from autos.report.results import AUTOS, DENSE, Difference, Results, Spread
 from autos.report.tables import accuracy_table, before_table, cost_table, sanity_table, table
-from autos.storage.files import read_json, write_json
+from autos.storage.files import write_json
 from comparisons.accuracy import (
     CONFIDENCE,
     MEAN,
@@ -142,7 +142,7 @@ def accuracy(runs: Folders, plot: Path) -> list[str]:
     variants = {run: pooled(read(runs[run])[0]) for run in runs if run not in MAIN}
     everything = Results(read_rows(runs["compare"]) + read_rows(runs["compare above 1 %"]))
     networks = MaskTable.load(runs["compare"] / "masks/masks.json").targets
-    times = seconds(read_json(runs["compare"] / "seconds/prune.json"))
+    times = seconds(Seconds.load(runs["compare"] / "seconds/prune.json").units)
     image_sets = {target: network["images"] for target, network in networks.items()}
     write_json(plot.with_suffix(".json"), record(everything, sanity, image_sets, times))
     mean = pooled(results)

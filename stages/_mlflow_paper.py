@@ -8,8 +8,8 @@ import pandas
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from autos.predictors.config import Input
 from autos.predictors.paper import PaperPredictor
+from autos.storage.predictor_files import Input
 
 
 class ServedPaper(PythonModel):

@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 from tqdm import tqdm
 
 from autos.config import Config
-from autos.storage.files import read_json, write_json
-from stages._tracking import Curve, Logged, Store, flatten
+from autos.errors import UserError
+from stages._tracking import Curve, Logged, LoggedRun, Store, flatten
 
 T = TypeVar("T")
 
@@ -26,11 +26,6 @@ LOCK = "lock"
 
 SECONDS_BETWEEN_LINES = 10.0
 """Least time between two lines of progress, where there is no terminal."""
-
-
-def write_seconds(stage: str, seconds: Mapping[str, float]) -> None:
-    """Write the time in seconds that each unit of a stage took."""
-    write_json(SECONDS / f"{stage}.json", seconds)
 
 
 @contextmanager
@@ -82,8 +77,9 @@ class Stage:
         self.store.pipeline.end(status)
         if error is None:
             # A later `dvc repro` that finds this stage unchanged links to this run.
-            record = {"run_id": self.run.id, **self.store.identity}
-            write_json(RUNS / f"{self.name}.json", record)
+            LoggedRun(store=self.store.identity, run_id=self.run.id).save(
+                RUNS / f"{self.name}.json"
+            )
         self.held.close()
 
     def progress(self, units: Iterator[tuple[T, bool]], total: int) -> Iterator[T]:
@@ -132,9 +128,13 @@ class Stage:
         """Tag the run of this `dvc repro` with the runs of all stages, unchanged ones included."""
         tags = {f"stage.{self.name}": self.run.id}
         for path in sorted(RUNS.glob("*.json")):
-            record = read_json(path)
-            if all(record[key] == value for key, value in self.store.identity.items()):
-                tags[f"stage.{path.stem}"] = record["run_id"]
+            try:
+                record = LoggedRun.load(path)
+            except UserError as error:
+                print(f"warning: {error}; the run of this stage is not linked", file=sys.stderr)
+                continue
+            if record.store == self.store.identity:
+                tags[f"stage.{path.stem}"] = record.run_id
         self.store.pipeline.log(tags=tags)
 
 

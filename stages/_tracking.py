@@ -17,14 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
 from autos.config import Config
 from autos.errors import UserError, brief
-from autos.storage.files import read_json, replacing, write_json
+from autos.storage.files import replacing
 from autos.storage.mlflow_models import SQLITE, local_store
+from autos.storage.records import Record
 
 EXPERIMENT = "autos"
 """Name of the MLflow experiment that holds all runs, unless MLflow's own variables name another."""
@@ -214,6 +215,17 @@ class Store:
         return self.create(name, role="pipeline", session=session)
 
 
+class LoggedRun(Record):
+    """A run, and the store that it is in, for whoever comes later."""
+
+    KIND: ClassVar = "MLflow run"
+    VERSION: ClassVar = 1
+    store: dict[str, Any]
+    """Identity of the store."""
+    run_id: str
+    """Identifier of the run."""
+
+
 class Logged:
     """A note beside a unit's file of the store that its run is in, so that it is logged once."""
 
@@ -223,11 +235,14 @@ class Logged:
 
     def before(self) -> bool:
         """Tell whether the store has the run of the unit."""
-        return self.marker.exists() and read_json(self.marker)["store"] == self.store.identity
+        try:
+            return LoggedRun.load(self.marker).store == self.store.identity
+        except UserError:
+            return False  # A run that is logged twice is better than one that is lost.
 
     def remember(self, run: Run) -> None:
         """Note that the store has this run of the unit."""
-        write_json(self.marker, {"store": self.store.identity, "run_id": run.id})
+        LoggedRun(store=self.store.identity, run_id=run.id).save(self.marker)
 
 
 def of_mlflow(error: BaseException) -> bool:

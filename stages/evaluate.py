@@ -12,7 +12,8 @@ from autos.grid.cell import MaskTable, ResultTable
 from autos.report import plots
 from autos.report.results import Results, metrics
 from autos.report.tables import markdown
-from autos.storage.files import read_json, write_json
+from autos.storage.files import write_json
+from autos.storage.predictor_files import AutosFile, PaperFile, PaperReport
 from stages._params import section
 from stages._stage import Stage
 from stages._tracking import flatten
@@ -35,9 +36,9 @@ def main() -> None:
     config = section(EvaluateConfig, "evaluate")
     cells = ResultTable.load(RESULTS).cells
     results, masks = Results(cells), MaskTable.load(MASKS).masks
-    coefficients = read_json(PREDICTOR / "autos.json")["coefficients"]
-    inputs = read_json(PREDICTOR / "autos_paper.json")["inputs"]
-    paper = read_json(PREDICTOR / "autos_paper_report.json")
+    coefficients = AutosFile.load(PREDICTOR / "autos.json").coefficients
+    inputs = PaperFile.load(PREDICTOR / "autos_paper.json").inputs
+    paper = PaperReport.load(PREDICTOR / "autos_paper_report.json").model_dump()
     with Stage("evaluate", config) as stage:
         figures = {
             "accuracy": plots.accuracy(results),

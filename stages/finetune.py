@@ -6,13 +6,13 @@ from pathlib import Path
 from statistics import mean
 
 from autos.compute import Compute
-from autos.grid.cell import DENSE, Cell, MaskTable, ResultRow, ResultTable
+from autos.grid.cell import DENSE, Cell, MaskTable, ResultRow, ResultTable, Seconds
 from autos.grid.finetune import FinetuneConfig, FinetuneSettings
 from autos.storage.tensors import write_tensors
 from autos.work.executor import run
 from autos.work.units import Unit
 from stages._params import section
-from stages._stage import Stage, write_seconds
+from stages._stage import SECONDS, Stage
 from stages._tracking import Curve, flatten
 
 IMAGES = Path("data/images")
@@ -44,7 +44,8 @@ def main() -> None:
             log(stage, unit)
         rows = [store(unit, kinds) for unit in work]
         ResultTable(cells=rows).save(OUT / "results.json")
-        write_seconds("finetune", {unit.name: unit.result().about["seconds"] for unit in work})
+        times = Seconds(units={unit.name: unit.result().about["seconds"] for unit in work})
+        times.save(SECONDS / "finetune.json")
         stage.run.log(metrics=accuracy_by_density(rows))
 
 

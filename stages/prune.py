@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from autos.compute import Compute
-from autos.grid.cell import Cell, MaskRow, MaskTable
+from autos.grid.cell import Cell, MaskRow, MaskTable, Seconds
 from autos.grid.finetune import STATE, FinetuneConfig
 from autos.grid.mask_result import found_in
 from autos.grid.masks import Inputs, PruneConfig
@@ -13,7 +13,7 @@ from autos.storage.tensors import write_tensors
 from autos.work.executor import run
 from autos.work.units import Unit
 from stages._params import section
-from stages._stage import Stage, write_seconds
+from stages._stage import SECONDS, Stage
 from stages._tracking import flatten
 
 IMAGES = Path("data/images")
@@ -50,7 +50,8 @@ def main() -> None:
             name: network.model_dump(mode="json") for name, network in config.targets.items()
         }
         MaskTable(targets=targets, masks=rows).save(OUT / "masks.json")
-        write_seconds("prune", {unit.name: seconds(unit) for unit in units})
+        times = Seconds(units={unit.name: seconds(unit) for unit in units})
+        times.save(SECONDS / "prune.json")
     for row in rows:
         if row.empty_layers:
             empty = ", ".join(row.empty_layers)
@@ -81,7 +82,7 @@ def store(unit: Unit, config: PruneConfig) -> MaskRow:
         sha256=file_digest(path),
         start=str(cell.path("start")) if start else None,
         start_sha256=file_digest(start) if start else None,
-        **facts,
+        **{"cost": None, **facts},
     )
 
 

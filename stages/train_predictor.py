@@ -11,7 +11,7 @@ from autos.predictors import autos_fit, paper_training
 from autos.predictors.autos import AutoS
 from autos.predictors.config import PredictorsConfig
 from autos.predictors.paper import PaperPredictor
-from autos.storage.files import write_json
+from autos.storage.predictor_files import PaperReport
 from autos.work.executor import run
 from autos.work.units import Unit
 from stages._params import section
@@ -44,7 +44,7 @@ def main() -> None:
         paper = PaperPredictor.from_state(result.tensors, result.about["about"])
         paper.save(OUT)
         report = result.about["report"]
-        write_json(REPORT, report)
+        PaperReport.validated(report, "report").save(REPORT)
         coefficients = {f"coefficient.{name}": b for name, b in autos.coefficients.items()}
         stage.run.log(metrics=metrics(report) | coefficients)
         stage.run.log_artifact(REPORT)

@@ -47,8 +47,8 @@ DISTINCT = AfterValidator(_distinct)
 """Annotates a list in which nothing may stand twice."""
 
 
-class Config(BaseModel, extra="forbid", frozen=True):
-    """The base of all settings: they are immutable, and an unknown key is an error."""
+class Config(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    """The base of all settings: immutable, finite, and with an error for an unknown key."""
 
     @classmethod
     def validated(cls, content: Any, where: str) -> Self:

@@ -169,3 +169,10 @@ def test_what_it_is_not_made_for_is_refused(mask, store, image_store, tmp_path):
     }.items():
         with pytest.raises(UserError, match=message):
             inspect(path)
+
+
+@pytest.mark.parametrize("data", [None, 5, "noise", ["noise"], [], True])
+def test_a_description_of_the_users_own_may_say_anything(tmp_path, data):
+    Mask({"w": torch.ones(2, dtype=torch.bool)}).save(tmp_path / "a.safetensors", {"data": data})
+    facts = inspect(tmp_path / "a.safetensors")
+    assert facts["noise"] is False and facts["about"] == {"data": data}

@@ -1,13 +1,16 @@
 """Prepared images: standardised for training, and drawn class by class for scoring."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from autos.errors import UserError
+from autos.errors import DamagedFileError, UserError
 from autos.images.image_set import ImageForm, ImageSet
 from autos.images.loaders import ScoringConfig
-from autos.images.store import write_images
+from autos.images.store import KIND, SPLITS, VERSION, write_images
+from autos.storage.zarr_store import write_store
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,54 @@ def test_a_class_with_too_few_images_gives_all_it_has(colour):
 def test_a_missing_store_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"none\.zarr: not found"):
         ImageSet.load(tmp_path / "none.zarr")
+
+
+# --- stores that hold something else ---
+
+ABOUT = {"classes": ["a", "b"], "mean": [0.5], "std": [0.25]}
+
+
+def parts(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays of a small image set, some of them changed."""
+    arrays = {f"{split}/images": np.zeros((2, 4, 4, 1), np.uint8) for split in SPLITS}
+    arrays |= {f"{split}/labels": np.arange(2, dtype=np.uint16) for split in SPLITS}
+    return arrays | {name.replace("_", "/"): values for name, values in changes.items()}
+
+
+def stored(path: Path, arrays: dict[str, np.ndarray], about: dict) -> Path:
+    write_store(path, arrays, kind=KIND, version=VERSION, about=about)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train_images": np.zeros((2, 4, 4, 3), np.uint8)},
+        {"train_images": np.zeros((2, 4, 5, 1), np.uint8)},
+        {"train_images": np.zeros((2, 4, 4, 1), np.float32)},
+        {"test_images": np.zeros((2, 8, 8, 1), np.uint8)},
+        {"test_images": np.zeros(2, np.uint8)},
+        {"test_labels": np.arange(3, dtype=np.uint16)},
+        {"test_labels": np.arange(2, dtype=np.int64)},
+        {"test_labels": np.full(2, 2, np.uint16)},
+    ],
+)
+def test_arrays_that_are_no_image_set_are_refused(tmp_path, change):
+    ImageSet.load(stored(tmp_path / "good.zarr", parts(), ABOUT))
+    with pytest.raises(DamagedFileError, match=r"bad\.zarr: "):
+        ImageSet.load(stored(tmp_path / "bad.zarr", parts(**change), ABOUT))
+
+
+def test_missing_arrays_are_refused(tmp_path):
+    for name in parts():
+        arrays = {key: values for key, values in parts().items() if key != name}
+        with pytest.raises(DamagedFileError, match=r"a\.zarr: "):
+            ImageSet.load(stored(tmp_path / f"{name.replace('/', '-')}a.zarr", arrays, ABOUT))
+
+
+@pytest.mark.parametrize("key", ABOUT)
+@pytest.mark.parametrize("value", [None, 5, "a", [], [None], [float("nan")], {"a": 1}])
+def test_a_description_of_something_else_is_refused(tmp_path, key, value):
+    for about in ({**ABOUT, key: value}, {k: v for k, v in ABOUT.items() if k != key}):
+        with pytest.raises(DamagedFileError, match=r"a\.zarr"):
+            ImageSet.load(stored(tmp_path / f"{len(about)}a.zarr", parts(), about))

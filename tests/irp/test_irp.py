@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from autos.compute import Hardware
+from autos.errors import DamagedFileError
 from autos.images.loaders import ScoringConfig
 from autos.irp.config import SourceConfig
 from autos.irp.rounds import irp, one_round
-from autos.irp.survival import read_survival, write_survival
+from autos.irp.survival import Survival, read_survival, write_survival
 from autos.irp.work import SourceWork
 from autos.masks.mask import Mask
 from autos.masks.selection import keep_top
@@ -328,3 +329,52 @@ def test_seeing_the_same_images_twice_changes_the_sum_but_not_the_mean_gradient(
     for (name, mean), sum_ in zip(once.items(), sums, strict=True):
         torch.testing.assert_close(twice[name], mean)
         torch.testing.assert_close(sum_, 15 * mean)
+
+
+# --- stores that hold something else ---
+
+
+def dataset(**changes: object) -> Survival:
+    """Two layers of 6 and 4 weights, with something changed."""
+    rng = np.random.default_rng(0)
+    facts = {
+        "source": {},
+        "layers": [
+            {"name": "one", "offset": 0, "shape": [2, 3]},
+            {"name": "two", "offset": 6, "shape": [4]},
+        ],
+        "densities": [0.5, 0.1],
+    }
+    values = {
+        "weight": rng.random(10, np.float32),
+        "gradient": rng.random(10, np.float32),
+        "features": rng.random((10, 4), np.float32),
+        "survival": np.arange(10, dtype=np.uint16) % 3,
+    }
+    about = facts | {key: value for key, value in changes.items() if key in facts}
+    return Survival(**(values | {k: v for k, v in changes.items() if k in values}), about=about)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": None},
+        {"layers": []},
+        {"layers": 5},
+        {"layers": [{"name": "one", "offset": 0, "shape": [2, 3]}]},
+        {"layers": [{"name": "one", "offset": 1, "shape": [10]}]},
+        {"layers": [{"name": "one", "offset": 0, "shape": [-10]}]},
+        {"layers": [{"offset": 0, "shape": [10]}]},
+        {"densities": []},
+        {"densities": [None]},
+        {"weight": np.ones(9, np.float32)},
+        {"features": np.ones((10, 3), np.float32)},
+        {"survival": np.ones(10, np.int64)},
+    ],
+)
+def test_a_dataset_of_another_shape_is_refused(tmp_path, change):
+    write_survival(tmp_path / "good.zarr", {"net": dataset()})
+    assert read_survival(tmp_path / "good.zarr")["net"].rounds == 2
+    write_survival(tmp_path / "bad.zarr", {"net": dataset(**change)})
+    with pytest.raises(DamagedFileError, match=r"bad\.zarr: "):
+        read_survival(tmp_path / "bad.zarr")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -338,10 +339,11 @@ def test_a_damaged_predictor_is_refused_by_file(tmp_path, file, damage):
 
 
 def test_a_description_of_another_predictor_is_refused(tmp_path):
-    untrained().save(tmp_path)
-    file = tmp_path / "autos_paper.json"
-    about = json.loads(file.read_text())
-    file.write_text(json.dumps(about | {"inputs": about["inputs"][::-1]}))
+    predictor = untrained()
+    predictor.save(tmp_path / "other")
+    predictor.about = {**predictor.about, "inputs": predictor.inputs[::-1]}
+    predictor.save(tmp_path)
+    shutil.copy(tmp_path / "other/autos_paper.json", tmp_path)
     with pytest.raises(UserError, match=r"autos_paper\.json: does not describe autos_paper\.safet"):
         PaperPredictor.load(tmp_path)
 
@@ -497,7 +499,10 @@ def test_the_map_has_weights_along_its_rows_and_gradients_down_its_columns(tmp_p
 
 def test_the_layers_of_a_source_are_scaled_one_by_one(tmp_path):
     source = network(large_weight_small_gradient, n=400)
-    source.about["layers"] = [{"shape": [10, 30]}, {"shape": [100]}]
+    source.about["layers"] = [
+        {"name": "one.weight", "offset": 0, "shape": [10, 30]},
+        {"name": "two.weight", "offset": 300, "shape": [100]},
+    ]
     factor = np.repeat(np.float32([1, 64]), [300, 100])
     scaled = dataclasses.replace(
         source, weight=source.weight * factor, gradient=source.gradient / factor

@@ -11,13 +11,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from autos.grid.cell import ResultRow, ResultTable
+from autos.grid.cell import MaskTable, ResultRow, ResultTable, Seconds
 from autos.grid.finetune import FinetuneConfig
 from autos.grid.masks import Variant
 from autos.methods.criteria import CRITERIA
 from autos.network.spec import NetworkConfig
 from autos.report.results import Results
-from autos.storage.files import write_json
 from comparisons import accuracy_images
 from comparisons.__main__ import changed
 from comparisons.accuracy import (
@@ -221,8 +220,8 @@ def test_tables_picture_and_record_come_of_what_the_runs_have_left(tmp_path):
     for run, found in made.items():
         ResultTable(cells=list(found)).save(tmp_path / run / "finetuned/results.json")
         networks = {target: {"images": images} for target, images in TARGETS.items()}
-        write_json(tmp_path / run / "masks/masks.json", {"targets": networks, "masks": []})
-        write_json(tmp_path / run / "seconds/prune.json", TIMES)
+        MaskTable(targets=networks, masks=[]).save(tmp_path / run / "masks/masks.json")
+        Seconds(units=TIMES).save(tmp_path / run / "seconds/prune.json")
     lines = accuracy({run: tmp_path / run for run in made}, tmp_path / "accuracy")
     assert "| autos | 72.0 ± 1.7 | 72.0 ± 1.7 |" in lines
     assert "animals, dense: 90.0 ± 2.0." in lines

@@ -22,6 +22,7 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
+from autos.grid.cell import Seconds
 from autos.masks.mask import Mask
 from autos.methods import METHODS
 from autos.network.features import feature_table
@@ -201,10 +202,10 @@ def test_outputs_are_complete(finished):
     for name in ("accuracy", "layer_densities", "paper_map", "survival"):
         assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"({name}.png)" in (report / "report.md").read_text()
-    seconds = json.loads((finished.folder / "data/seconds/prune.json").read_text())
+    seconds = Seconds.load(finished.folder / "data/seconds/prune.json").units
     assert len(seconds) == CELLS
     assert {name.endswith("shuffle") for name, value in seconds.items() if value == 0} == {True}
-    seconds = json.loads((finished.folder / "data/seconds/finetune.json").read_text())
+    seconds = Seconds.load(finished.folder / "data/seconds/finetune.json").units
     assert len(seconds) == CELLS + 1 and min(seconds.values()) > 0
 
 

@@ -24,7 +24,7 @@ from autos.config import Config
 from autos.errors import UserError
 from autos.storage.mlflow_models import located
 from stages._stage import Stage
-from stages._tracking import Logged, Run, Store, flatten
+from stages._tracking import Logged, LoggedRun, Run, Store, flatten
 
 ROOT = Path(__file__).parents[2]
 
@@ -377,6 +377,28 @@ def test_a_cell_is_logged_once_per_store(folder, run, monkeypatch):
     assert not Logged(Store(), unit).before()
 
 
+@pytest.mark.parametrize(
+    "damaged", ["", "{}", "[]", "null", '{"store": {}}', '{"run_id": "1"}', "[" * 5000]
+)
+def test_a_damaged_note_of_a_cell_is_no_note(folder, run, damaged):
+    unit = folder / ".work/prune/net-snip-damaged.safetensors"
+    Logged(run.store, unit).remember(run)
+    assert Logged(run.store, unit).before()
+    marker = unit.with_suffix(".mlflow.json")
+    marker.write_text(damaged)
+    assert not Logged(run.store, unit).before()
+    Logged(run.store, unit).remember(run)
+    assert Logged(run.store, unit).before()
+
+
+def test_a_changed_letter_in_a_note_does_not_lose_the_run(folder, run):
+    unit = folder / ".work/prune/net-snip-changed.safetensors"
+    Logged(run.store, unit).remember(run)
+    marker = unit.with_suffix(".mlflow.json")
+    marker.write_text(marker.read_text().replace(run.id, run.id[::-1]))
+    assert not Logged(run.store, unit).before()
+
+
 # --- stages ---
 
 
@@ -398,13 +420,24 @@ def test_a_stage_that_ends_well_leaves_a_record(folder):
     assert found.info.status == stored(stage.store.pipeline).info.status == "FINISHED"
     assert found.data.metrics == {"units_computed": 2, "units_reused": 1}
     assert found.data.params["good.train.lr"] == "0.1"
-    record = json.loads(Path("data/runs/good.json").read_text())
-    assert record == {"run_id": stage.run.id, **stage.store.identity}
+    record = LoggedRun.load(Path("data/runs/good.json"))
+    assert (record.run_id, record.store) == (stage.run.id, stage.store.identity)
     children = stage.store.client.search_runs(
         [stage.store.experiment.experiment_id], f"tags.mlflow.parentRunId = '{stage.run.id}'"
     )
     assert [child.data.metrics for child in children] == [{"x": 1}]
     assert stored(stage.store.pipeline).data.tags["stage.good"] == stage.run.id
+
+
+def test_a_damaged_record_of_a_stage_is_named_and_not_linked(folder, capsys):
+    Path("data/runs").mkdir(parents=True, exist_ok=True)
+    Path("data/runs/lost.json").write_text("[]")
+    with Stage("links", Settings()) as stage:
+        stage.link_stages()
+    Path("data/runs/lost.json").unlink()
+    assert "warning: data/runs/lost.json: damaged" in capsys.readouterr().err
+    tags = stored(stage.store.pipeline).data.tags
+    assert tags["stage.links"] == stage.run.id and "stage.lost" not in tags
 
 
 def test_a_stage_that_fails_is_marked_and_leaves_no_record(folder):

@@ -1,5 +1,6 @@
 """Safetensors files come back as written, or are refused by name."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import safetensors.torch
 import torch
 
 from autos.errors import UserError
-from autos.storage.tensors import read_tensors, write_tensors
+from autos.storage.tensors import digest, read_tensors, write_tensors
 
 NAMED = {"kind": "thing", "version": 1}
 ABOUT = {"accuracy": 0.5, "epochs": [1, 2], "none": None, "deep": {"b": "x", "a": 1e-300}}
@@ -150,3 +151,46 @@ def test_a_new_write_replaces_the_old_tensors(path):
     write_tensors(path, {"only": torch.ones(1)}, about={}, **NAMED)
     assert list(read_tensors(path, **NAMED)[0]) == ["only"]
     assert list(path.parent.iterdir()) == [path]
+
+
+# --- headers of another shape ---
+
+SHAPES = [None, 5, "text", [], [1], {}, {"a": [None]}]
+
+
+def crafted(path: Path, header: object) -> None:
+    """Write a file whose metadata is any JSON, with the checksum that is right for it."""
+    given = {"x": torch.ones(2)}
+    if isinstance(header, dict):
+        header = {**header, "sha256": digest(given, header)}
+    safetensors.torch.save_file(given, path, {"autos": json.dumps(header)})
+
+
+@pytest.mark.parametrize("header", SHAPES)
+def test_a_header_of_another_shape_is_refused(tmp_path, header):
+    crafted(tmp_path / "a", header)
+    assert_refused(tmp_path / "a", "(damaged|is not a thing)")
+
+
+@pytest.mark.parametrize("key", ["kind", "version", "about", "order"])
+@pytest.mark.parametrize("value", SHAPES)
+def test_an_entry_of_another_shape_is_refused_even_with_its_checksum(tmp_path, key, value):
+    whole = {**NAMED, "about": {}, "order": ["x"]}
+    crafted(tmp_path / "a", whole)
+    read_tensors(tmp_path / "a", **NAMED)
+    crafted(tmp_path / "b", {**whole, key: value})
+    if key == "about" and isinstance(value, dict):
+        assert read_tensors(tmp_path / "b", **NAMED)[1] == value
+    elif key == "order" and value in ([], {}):
+        pytest.skip("names no tensor, which is refused below")
+    else:
+        assert_refused(tmp_path / "b", "(damaged|is not a thing|thing of version)")
+    del whole[key]
+    crafted(tmp_path / "c", whole)
+    assert_refused(tmp_path / "c", "(damaged|is not a thing|thing of version)")
+
+
+def test_deep_metadata_is_refused(tmp_path):
+    deep = {"autos": "[" * 5000 + "]" * 5000}
+    safetensors.torch.save_file({"x": torch.ones(2)}, tmp_path / "a", deep)
+    assert_refused(tmp_path / "a")

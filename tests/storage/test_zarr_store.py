@@ -1,5 +1,6 @@
 """Zarr stores come back as written, or are refused by name."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -239,3 +240,42 @@ def test_the_digest_does_not_read_the_arrays(path):
     before = store_digest(path)
     shutil.rmtree(path / "train")
     assert store_digest(path) == before
+
+
+# --- attributes of another shape ---
+
+SHAPES = [None, 5, "text", [], [1], [["train/images"]], {}, {"a": [None]}]
+
+
+@pytest.mark.parametrize("key", ["kind", "version", "sha256", "about"])
+@pytest.mark.parametrize("value", SHAPES)
+def test_an_attribute_of_another_shape_is_refused_even_with_its_checksum(path, key, value):
+    metadata = json.loads((path / "zarr.json").read_text())
+    attributes = metadata["attributes"]
+    attributes[key] = value
+    if key == "about":
+        text = json.dumps(value).encode()
+        attributes["about_sha256"] = hashlib.sha256(text).hexdigest()
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    if key == "about" and isinstance(value, dict):
+        assert read_store(path, **NAMED)[1] == value
+    elif key == "sha256" and value in ([], {}):
+        assert read_store(path, **NAMED)[0] == {}  # whoever reads it misses the arrays
+    else:
+        assert_refused(path, "(damaged|is not a thing|thing of version)")
+
+
+@pytest.mark.parametrize("attributes", [None, 5, "text", [1], "deep"])
+def test_attributes_that_are_no_mapping_are_refused(path, attributes):
+    metadata = json.loads((path / "zarr.json").read_text())
+    metadata["attributes"] = attributes
+    text = json.dumps(metadata).replace('"deep"', "[" * 5000 + "]" * 5000)
+    (path / "zarr.json").write_text(text)
+    assert_refused(path, "(damaged|is not a thing)")
+
+
+def test_an_array_that_claims_more_than_the_memory_is_refused(path):
+    metadata = json.loads((path / "mask/zarr.json").read_text())
+    metadata["shape"] = [10**15]
+    (path / "mask/zarr.json").write_text(json.dumps(metadata))
+    assert_refused(path)

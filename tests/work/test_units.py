@@ -92,6 +92,19 @@ def test_a_damaged_or_missing_result_is_named():
         first.result()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_result_is_computed_again(workers):
+    first, second = unit("stage/a", values=(1.0,)), unit("stage/b", values=(2.0,))
+    list(run([[first], [second]], workers=workers))
+    whole = [one.path.read_bytes() for one in (first, second)]
+    for damaged in (whole[0][:-1], b"", whole[0][:-1] + b"?"):
+        first.path.write_bytes(damaged)
+        assert not first.done()
+        found = run([[first], [second]], workers=workers)
+        assert {one.name: reused for one, reused in found} == {"stage/a": False, "stage/b": True}
+        assert [one.path.read_bytes() for one in (first, second)] == whole
+
+
 def test_the_file_of_something_else_is_no_result(tmp_path):
     Mask({"w": torch.ones(2, dtype=torch.bool)}).save(tmp_path / "mask")
     with pytest.raises(UserError, match="mask: is not a unit of work but mask"):

@@ -51,9 +51,10 @@ def mask_facts(mask: Mask, about: Facts) -> Facts:
         _layer(name, list(shape), mask.sizes[name], mask.bits.count(name))
         for name, shape in mask.shapes.items()
     ]
+    data = about.get("data")  # A mask that was saved in Python may say anything here.
     return {
         "kind": MASK,
-        "noise": "noise" in about.get("data", ()),
+        "noise": isinstance(data, dict) and "noise" in data,
         **_totals(layers),
         "empty_layers": mask.empty_layers(),
         "layers": layers,

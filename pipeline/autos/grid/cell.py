@@ -3,14 +3,14 @@
 Both files are read and written here only. `MaskTable` and `ResultTable` are their schemas.
 """
 
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Self
+from pathlib import PurePosixPath
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from autos.config import Config, Density, Name
-from autos.errors import DamagedFileError, SettingError
-from autos.storage.files import read_json, write_json
+from autos.storage.records import Record
 
 DENSE = "dense"
 """What the rows of a dense network have in the place of a method."""
@@ -114,38 +114,35 @@ class MaskRow(Cell):
     """What finding the mask did cost; None for a check of a mask."""
 
 
-class _Table(Config):
-    """The content of a file."""
-
-    def save(self, path: Path) -> None:
-        """Write the file, atomically."""
-        write_json(path, self.model_dump(mode="json"))
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the file.
-
-        Raises:
-            MissingFileError: There is no such file.
-            DamagedFileError: It does not have this schema.
-        """
-        try:
-            return cls.validated(read_json(path), str(path))
-        except SettingError as error:
-            raise DamagedFileError(str(error)) from None
-
-
-class MaskTable(_Table):
+class MaskTable(Record):
     """The content of masks.json."""
 
+    KIND: ClassVar = "table of masks"
+    VERSION: ClassVar = 1
     targets: dict[Name, dict[str, Any]]
     """Settings of the networks, as in section `prune`, by the names of the targets."""
     masks: list[MaskRow]
     """All masks, in the order of the grid."""
 
+    @model_validator(mode="after")
+    def _of_targets(self) -> Self:
+        for row in self.masks:
+            if row.target not in self.targets:
+                raise ValueError(f"a mask is for {row.target!r}, which is none of the targets")
+        return self
 
-class ResultRow(Cell):
-    """An entry of results.json; accuracies are fractions."""
+
+class Seconds(Record):
+    """Times that cells took, which differ from run to run."""
+
+    KIND: ClassVar = "times"
+    VERSION: ClassVar = 1
+    units: dict[str, float]
+    """Seconds by the name of the cell's unit of work."""
+
+
+class ResultRow(Cell, allow_inf_nan=True):
+    """An entry of results.json; accuracies are fractions, and the loss may have diverged."""
 
     kind: str
     """Kind of the method, or `DENSE`."""
@@ -167,8 +164,10 @@ class ResultRow(Cell):
     """Accuracy on the test images after the last epoch."""
 
 
-class ResultTable(_Table):
+class ResultTable(Record):
     """The content of results.json."""
 
+    KIND: ClassVar = "table of trainings"
+    VERSION: ClassVar = 1
     cells: list[ResultRow]
     """All trainings, those of the dense networks first."""

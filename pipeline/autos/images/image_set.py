@@ -1,16 +1,23 @@
 """A prepared image set as training and scoring use it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from autos.config import Config
+from autos.errors import DamagedFileError, SettingError
 from autos.images.store import KIND, SPLITS, VERSION
 from autos.storage.zarr_store import read_store
+
+PARTS = ("images", "labels")
+"""What the names of the arrays of a split end with."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,10 @@ class ImageSet:
 
         Raises:
             MissingFileError: There is no store at `path`.
-            DamagedFileError: The store is incomplete or damaged.
+            DamagedFileError: The store is incomplete or damaged, or holds no image set.
         """
         arrays, about = read_store(path, kind=KIND, version=VERSION)
+        _check(path, arrays, about)
         splits = {
             split: Split(
                 torch.from_numpy(arrays[f"{split}/images"]),
@@ -100,3 +108,33 @@ class ImageSet:
         std = torch.tensor(self.about["std"], device=images.device)
         scaled = images.float().mul_(1 / (255 * std)).sub_(mean / std)
         return scaled.permute(0, 3, 1, 2)
+
+
+class _About(Config, extra="allow"):
+    """What the description of a store has to tell."""
+
+    classes: list[str] = Field(min_length=1)
+    mean: list[float] = Field(min_length=1)
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+def _check(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
+    try:
+        known = _About.validated(about, str(path))
+    except SettingError as error:
+        raise DamagedFileError(str(error)) from None
+    channels, sides = len(known.mean), set()
+    for split in SPLITS:
+        images, labels = (arrays.get(f"{split}/{part}", np.empty(())) for part in PARTS)
+        sides.add(images.shape[1:])
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 4
+            or images.shape[1:] != (images.shape[1], images.shape[1], channels)
+            or labels.shape != images.shape[:1]
+            or labels.dtype != np.uint16
+            or labels.max(initial=0) >= len(known.classes)
+        ):
+            raise DamagedFileError(f"{path}: the {split} images and labels are not an image set's")
+    if len(sides) > 1 or len(known.std) != channels:
+        raise DamagedFileError(f"{path}: the images, or the channels, of its parts differ")

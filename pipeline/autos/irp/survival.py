@@ -4,15 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from autos.errors import SettingError, unknown
+from autos.config import Config
+from autos.errors import DamagedFileError, SettingError, unknown
+from autos.network.features import FEATURES
 from autos.storage.zarr_store import read_store, write_store
 
 KIND, VERSION = "surviving-score dataset", 2
 ARRAYS = ("weight", "gradient", "features", "survival")
+DTYPES = ["float32", "float32", "float32", "uint16"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,20 @@ class Survival:
         return len(self.about["densities"])
 
 
+class _Layer(Config):
+    name: str
+    offset: int
+    shape: list[Annotated[int, Field(ge=0)]]
+
+
+class _About(Config, extra="allow"):
+    """What the description of a network has to tell."""
+
+    source: dict[str, Any]
+    layers: list[_Layer]
+    densities: list[float] = Field(min_length=1)
+
+
 def write_survival(path: Path, networks: Mapping[str, Survival]) -> None:
     """Write the dataset of several networks as one zarr store."""
     arrays = {
@@ -62,13 +80,26 @@ def read_survival(path: Path) -> dict[str, Survival]:
 
     Raises:
         MissingFileError: There is no store.
-        DamagedFileError: The store is incomplete or damaged.
+        DamagedFileError: The store is incomplete or damaged, or holds something else.
     """
     arrays, about = read_store(path, kind=KIND, version=VERSION)
-    return {
-        name: Survival(**{array: arrays[f"{name}/{array}"] for array in ARRAYS}, about=about[name])
-        for name in about
-    }
+    networks = {}
+    for name, facts in about.items():
+        try:
+            layers = _About.validated(facts, f"{path}: {name}").layers
+        except SettingError as error:
+            raise DamagedFileError(str(error)) from None
+        parts = {array: arrays.get(f"{name}/{array}", np.empty(())) for array in ARRAYS}
+        ends = np.cumsum([0] + [math.prod(layer.shape) for layer in layers]).tolist()
+        shapes = [(ends[-1], len(FEATURES)) if a == "features" else (ends[-1],) for a in ARRAYS]
+        if (
+            [layer.offset for layer in layers] != ends[:-1]
+            or [part.shape for part in parts.values()] != shapes
+            or [part.dtype.name for part in parts.values()] != DTYPES
+        ):
+            raise DamagedFileError(f"{path}: the arrays of {name!r} do not fit its layers")
+        networks[name] = Survival(**parts, about=facts)
+    return networks
 
 
 def chosen(

@@ -13,15 +13,14 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from autos.errors import DamagedFileError, unknown
 from autos.masks.selection import Scores
 from autos.network.batches import Batches, Loss, cross_entropy
 from autos.network.features import FEATURES, Feature, features
 from autos.predictors.base import SHIPPED, Predictor
-from autos.storage.files import check_kind, file_digest, read_json, write_json
+from autos.storage.files import file_digest
 from autos.storage.mlflow_models import located
-
-KIND, VERSION = "AutoS", 1
-"""What a file is; its coefficients hold for the features and the rounds of its version."""
+from autos.storage.predictor_files import AutosFile
 
 FILE = "autos.json"
 
@@ -75,7 +74,7 @@ class AutoS(Predictor):
         return torch.tensordot(values.new_tensor(scale), values, dims=1)
 
     def save(self, folder: Path | str) -> None:
-        write_json(Path(folder) / FILE, {"kind": KIND, "version": VERSION, **self.about})
+        AutosFile.validated(self.about, self.name).save(Path(folder) / FILE)
 
     @classmethod
     def digest(cls, folder: Path) -> str:
@@ -84,6 +83,8 @@ class AutoS(Predictor):
     @classmethod
     def load(cls, folder: Path | str = SHIPPED) -> Self:
         path = located(folder) / FILE
-        about = read_json(path)
-        check_kind(path, about, kind=KIND, version=VERSION)
-        return cls({k: v for k, v in about.items() if k not in ("kind", "version")})
+        about = AutosFile.load(path)
+        for name in about.coefficients:
+            if name not in FEATURES:
+                raise DamagedFileError(f"{path}: {unknown('feature', name, FEATURES)}")
+        return cls(about.model_dump(exclude_unset=True))

@@ -7,9 +7,7 @@ from pydantic import Field
 from autos.config import DISTINCT, Config, Name, one_of
 from autos.network.features import FEATURES, Feature
 from autos.predictors.backbones import BACKBONES
-
-Input = Literal["weight", "gradient"]
-"""What the paper's predictor may look at."""
+from autos.storage.predictor_files import Input
 
 
 class AutosConfig(Config):

@@ -12,20 +12,20 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from autos.errors import DamagedFileError
+from autos.errors import DamagedFileError, brief
 from autos.masks.selection import PIECE, Scores, StreamedScores
 from autos.network.batches import Batches, Loss, cross_entropy
 from autos.network.gradients import mean_gradient
 from autos.network.prunable import prunable
 from autos.predictors.backbones import BACKBONES
 from autos.predictors.base import SHIPPED, Predictor
-from autos.predictors.config import Input
 from autos.predictors.lookup import Lookup
-from autos.storage.files import check_kind, file_digest, read_json, write_json
+from autos.storage.files import file_digest
 from autos.storage.mlflow_models import located
+from autos.storage.predictor_files import Input, PaperFile
 from autos.storage.tensors import read_tensors, write_tensors
 
-KIND, VERSION = "paper's AutoS predictor", 4
+KIND, VERSION = PaperFile.KIND, PaperFile.VERSION
 ABOUT, STATE = "autos_paper.json", "autos_paper.safetensors"
 
 SCALING = (
@@ -211,7 +211,7 @@ class PaperPredictor(Predictor):
         folder = Path(folder)
         about = {"kind": KIND, "version": VERSION, **self.about}
         write_tensors(folder / STATE, self.state(), kind=KIND, version=VERSION, about=about)
-        write_json(folder / ABOUT, about)
+        PaperFile.validated(self.about, self.name).save(folder / ABOUT)
 
     @classmethod
     def digest(cls, folder: Path) -> str:
@@ -220,13 +220,15 @@ class PaperPredictor(Predictor):
     @classmethod
     def load(cls, folder: Path | str = SHIPPED) -> Self:
         folder = located(folder)
-        about = read_json(folder / ABOUT)
-        check_kind(folder / ABOUT, about, kind=KIND, version=VERSION)
+        told = PaperFile.load(folder / ABOUT).model_dump(exclude_unset=True)
         state, inside = read_tensors(folder / STATE, kind=KIND, version=VERSION)
-        if about != inside:
+        about = {k: v for k, v in inside.items() if k not in ("kind", "version")}
+        if about != told:
             raise DamagedFileError(f"{folder / ABOUT}: does not describe {STATE}")
-        about = {k: v for k, v in about.items() if k not in ("kind", "version")}
-        return cls.from_state(state, about)
+        try:
+            return cls.from_state(state, about)
+        except (LookupError, RuntimeError, ValueError) as error:
+            raise DamagedFileError(f"{folder / STATE}: damaged ({brief(error)})") from None
 
 
 class PredictedScores(StreamedScores):

@@ -13,9 +13,10 @@ from autos.config import Config, Name
 from autos.errors import extra
 from autos.irp.survival import Survival, chosen, read_survival
 from autos.predictors.backbones import BACKBONES
-from autos.predictors.config import Input, PaperConfig, PredictorsConfig
+from autos.predictors.config import PaperConfig, PredictorsConfig
 from autos.predictors.paper import SCALING, PaperPredictor, scaled_inputs
 from autos.predictors.rows import Rows
+from autos.storage.predictor_files import Input
 from autos.storage.zarr_store import store_digest
 from autos.work.units import Result, Unit
 

@@ -1,11 +1,14 @@
-"""Files that appear under their name only when they are whole, and JSON and YAML in them."""
+"""Files that appear under their name only when they are whole, and JSON and YAML in them.
+
+JSON that a later step believes is a `Record` (`autos.storage.records`).
+"""
 
 import contextlib
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +40,6 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file that `write_json` wrote.
-
-    Raises:
-        MissingFileError: The file is not there.
-        DamagedFileError: The file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: not found") from None
-    except ValueError as error:
-        raise DamagedFileError(f"{path}: damaged ({error})") from None
-
-
 def read_yaml(path: Path) -> Any:
     """Read a YAML file that a user wrote.
 
@@ -79,19 +67,21 @@ def file_digest(path: Path) -> str:
         raise MissingFileError(f"{path}: not found") from None
 
 
-def check_kind(path: Path, header: Mapping[str, Any], *, kind: str, version: int) -> None:
+def check_kind(path: Path, header: Any, *, kind: str, version: int) -> None:
     """Refuse a file that is of another kind or version than wanted.
 
     Args:
         path: Path of the file, for the message.
-        header: What the file says of itself under "kind" and "version".
+        header: What the file says of itself under "kind" and "version", if it is a mapping.
         kind: The kind that is wanted, for example "mask".
         version: The version that is wanted.
 
     Raises:
         UserError: The file is of another kind.
-        DamagedFileError: The file is of another version.
+        DamagedFileError: The file is of another version, or its header is no mapping.
     """
+    if not isinstance(header, dict):
+        raise DamagedFileError(f"{path}: damaged (holds no mapping but a {type(header).__name__})")
     if header.get("kind") != kind:
         raise UserError(f"{path}: is not a {kind} but {header.get('kind', 'something else')}")
     if header.get("version") != version:

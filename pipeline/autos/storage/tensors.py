@@ -11,8 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from autos.errors import DamagedFileError, MissingFileError, UserError
+from autos.errors import DamagedFileError, MissingFileError, UserError, brief
 from autos.storage.files import check_kind, replacing
+
+DAMAGE = (SafetensorError, OSError, LookupError, RecursionError, TypeError, ValueError)
+"""The exceptions that files raise which `write_tensors` did not write."""
 
 
 def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
@@ -67,12 +70,14 @@ def read_tensors(
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("autos", "{}"))
-            tensors = {name: file.get_tensor(name) for name in header.get("order", [])}
+            check_kind(path, header, kind=kind, version=version)
+            tensors = {name: file.get_tensor(name) for name in header["order"]}
     except FileNotFoundError:
         raise MissingFileError(f"{path}: not found") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedFileError(f"{path}: damaged ({error})") from None
-    check_kind(path, header, kind=kind, version=version)
+    except DAMAGE as error:
+        raise DamagedFileError(f"{path}: damaged ({brief(error)})") from None
     if header.pop("sha256", None) != digest(tensors, header):
         raise DamagedFileError(f"{path}: damaged (content does not match its checksum)")
+    if not isinstance(header.get("about"), dict):
+        raise DamagedFileError(f"{path}: damaged (its description is no mapping)")
     return tensors, header["about"]

@@ -30,7 +30,8 @@ SHARD = 2**22
 """Number of elements in a shard, which is one file."""
 
 DAMAGE = (
-    AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError
+    AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError,
 )  # fmt: skip
 """The exceptions that zarr raises for metadata and chunks that are not as it wrote them."""
 
@@ -90,7 +91,9 @@ def write_store(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def read_store(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.ndarray], Any]:
+def read_store(
+    path: Path, *, kind: str, version: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read a store that `write_store` wrote.
 
     Returns:
@@ -105,15 +108,18 @@ def read_store(path: Path, *, kind: str, version: int) -> tuple[dict[str, np.nda
     header: dict[str, Any] = dict(root.attrs)
     check_kind(path, header, kind=kind, version=version)
     try:
-        arrays = {name: np.asarray(root[name]) for name in header["sha256"]}
+        sums = dict(header["sha256"])
+        arrays = {name: np.asarray(root[name]) for name in sums}
     except DAMAGE as error:
         raise _damaged(path, error) from None
     for name, values in arrays.items():
-        if _digest(values) != header["sha256"][name]:
+        if _digest(values) != sums[name]:
             raise DamagedFileError(f"{path}: damaged (array {name!r} does not match its checksum)")
     about = header.get("about")
     if _text_digest(about) != header.get("about_sha256"):
         raise DamagedFileError(f"{path}: damaged (description does not match its checksum)")
+    if not isinstance(about, dict):
+        raise DamagedFileError(f"{path}: damaged (its description is no mapping)")
     return arrays, about
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from autos.config import Config
-from autos.errors import UserError
+from autos.errors import DamagedFileError, MissingFileError, UserError
 from autos.storage.tensors import read_tensors, write_tensors
 from autos.work.fingerprint import code
 
@@ -79,8 +79,12 @@ class Unit(Generic[S]):
         return WORK / stage / f"{'-'.join(rest)}-{self.key[:16]}.safetensors"
 
     def done(self) -> bool:
-        """Tell whether the result is kept already."""
-        return self.path.exists()
+        """Tell whether the result is kept already, and whole; a damaged one is computed again."""
+        try:
+            self.result()
+        except (MissingFileError, DamagedFileError):
+            return False
+        return True
 
     def compute(self) -> None:
         """Call the function and keep its result.
