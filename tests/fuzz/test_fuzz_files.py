@@ -14,6 +14,7 @@ from autos.cli.inspection import inspect
 from autos.images.image_set import ImageSet
 from autos.irp.survival import Survival, read_survival, write_survival
 from autos.masks.mask import Mask
+from autos.predictors.autos import AutoS
 from autos.predictors.backbones import BACKBONES
 from autos.predictors.lookup import Lookup
 from autos.predictors.paper import PaperPredictor
@@ -46,6 +47,10 @@ def paper_of(path):
     return plain({"state": predictor.state(), "about": predictor.about})
 
 
+def autos_of(path):
+    return dict(AutoS.load(path.parent).about)
+
+
 def survival_of(path):
     return plain({name: vars(network) for name, network in read_survival(path).items()})
 
@@ -60,6 +65,7 @@ def images_of(path):
 READERS = {
     "mask.safetensors": mask_of,
     "unit.safetensors": unit_of,
+    "autos.json": autos_of,
     "autos_paper.safetensors": paper_of,
     "autos_paper.json": paper_of,
     "survival.zarr": survival_of,
@@ -86,6 +92,7 @@ def written(tmp_path_factory, image_store):
         version=VERSION,
         about={"kept": 9, "seconds": 0.5},
     )
+    AutoS({"coefficients": {"path": 0.5, "unit": -0.25}, "sources": {}}).save(folder)
     about = {"backbone": "mlp", "inputs": ["weight"], "training": {"epochs": 1}, "sources": {}}
     PaperPredictor(BACKBONES["mlp"](1), Lookup(torch.rand(1, 33)), about).save(folder)
     network = Survival(
