@@ -85,7 +85,7 @@ def test_many_samples_are_the_exact_diagonal_of_a_network_of_several_layers(draw
     score = flat(scored(model, batches, samples=800, loss=loss))
     expected = flat(exact(model, batches, loss))
     assert bool((score >= 0).all()) and bool((expected >= -1e-12).all())
-    # A square of a normal variable has a relative deviation of 2^0.5, on 800 draws for each of two batches.
+    # The square of a normal variable has a relative deviation of 2^0.5; here are 800 draws of it.
     torch.testing.assert_close(score, expected, rtol=0.3, atol=1e-9)
 
 
