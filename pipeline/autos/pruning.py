@@ -13,7 +13,7 @@ from autos.compute import Hardware
 from autos.errors import UserError
 from autos.masks.mask import Mask
 from autos.methods.base import Context, Found, Method
-from autos.network.batches import Batches, Loss, cross_entropy
+from autos.network.batches import Batches, Loss, as_loss, cross_entropy, seeded
 from autos.network.cost import counting
 from autos.network.gradients import finite
 from autos.network.prunable import coverage, prunable, uncovered, unwrap
@@ -92,8 +92,9 @@ def find(
             that trains needs all of them, and reads them once an epoch.
         density: Fraction of the prunable weights to keep, in (0, 1].
         seed: Seed of whatever is drawn at random, dropout and a loader's order included.
-        loss: Function of the model's output and a batch, the mean over its samples. The default is
-            cross-entropy, unless the model returns a loss of its own.
+        loss: Function of the model's output and a batch, or of logits and labels as the losses of
+            torch are, the mean over the samples; `autos.network.batches.as_loss` tells them apart.
+            The default is cross-entropy, unless the model returns a loss of its own.
         settings: Hyperparameters of the method; those not named keep their defaults.
         recipe: Recipe of a method that trains; batches have their size and augmentation already.
         hardware: Device and precision of a method that trains.
@@ -127,6 +128,7 @@ def find(
     if not isinstance(method, Method):
         method = method.criterion
     check_prunable(model)
+    loss = as_loss(loss)
     context = Context(
         batches,
         density,
@@ -137,7 +139,7 @@ def find(
         seed,
     )
     # Leaving inference mode turns gradients on as well.
-    with torch.inference_mode(False), random_state(seed), counting() as cost:
+    with torch.inference_mode(False), random_state(seed), seeded(batches, seed), counting() as cost:
         found = replace(method.find(model, context), cost=cost())
     if empty := found.mask.empty_layers():
         _warn(

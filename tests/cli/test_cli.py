@@ -458,7 +458,7 @@ def test_inspect_tells_what_prune_told(autos):
         ({"method": None, "predictor": "nowhere"}, "nowhere/autos.json: not found"),
         ({"loss": "user_code"}, "'user_code' is not of the form package.module:name"),
         ({"loss": "user_code:vector"}, "loss"),
-        ({"loss": "user_code:wrong"}, "user_code:network cannot be scored on user_code:batches"),
+        ({"loss": "user_code:wrong"}, "the loss list is no function whose arguments can be seen"),
         ({"weights": "no.safetensors"}, "no.safetensors: not found"),
         ({"weights": "user_code.py"}, "weights user_code.py: cannot be read: "),
         ({"out": "mask"}, "--out mask: must be a file with the ending .safetensors"),

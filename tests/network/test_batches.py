@@ -84,7 +84,10 @@ REFUSED = {
     "empty": ([], "there are no batches to score on"),
     "exhausted": (iter([]), "there are no batches to score on"),
     "no tensors": ([("a", "b")], "a batch holds nothing; expected tensors"),
-    "arrays": ([(np.ones(3), np.ones(3))], "a batch holds nothing; expected tensors"),
+    "arrays of text": (
+        [(np.array(["a"]), np.array(["b"]))],
+        "a batch holds nothing; expected tensors",
+    ),
     "no samples": ([(INPUTS[:0], LABELS[:0])], r"a batch holds \[0, 3\]; expected .* n > 0"),
     "numbers": ([(torch.tensor(1.0), torch.tensor(1))], r"a batch holds \[\]; expected"),
 }
@@ -121,7 +124,8 @@ def test_what_a_model_gets_of_a_batch():
     assert run(model, (INPUTS, LABELS)) == ((INPUTS,), {})
     assert run(model, ((INPUTS, LABELS), LABELS)) == ((INPUTS, LABELS), {})
     assert run(model, ({"x": INPUTS}, LABELS)) == ((), {"x": INPUTS})
-    assert run(model, {"x": INPUTS, "y": 1, "labels": LABELS}) == ((), {"x": INPUTS, "y": 1})
+    batch = {"x": INPUTS, "y": 1, "labels": LABELS}
+    assert run(model, batch) == ((), batch)
     assert run(model, UserDict(x=INPUTS)) == ((), {"x": INPUTS})
 
 

@@ -16,7 +16,7 @@ from autos.config import Config
 from autos.errors import UserError
 from autos.masks.mask import Mask
 from autos.masks.selection import Scores, keep_top, kept_by
-from autos.network.batches import Batches, Loss, Prepared, cross_entropy
+from autos.network.batches import Batches, Loss, Prepared, cross_entropy, seeded
 from autos.network.cost import Cost
 from autos.network.prunable import prunable
 from autos.network.working_copy import differentiable, random_state, rewind_, working_copy
@@ -168,7 +168,8 @@ class Criterion(Method[S]):
                 rewind_(scored, model)
                 mask.apply_(scored)
             plain = torch.autocast(weight.device.type, enabled=False)
-            with random_state(context.seed), plain, differentiable(scored):
+            order = seeded(prepared.batches, context.seed)
+            with random_state(context.seed), order, plain, differentiable(scored):
                 # Selection is part of the block, since scores may be computed when they are read.
                 mask = keep_top(self.score(scored, context), target, within=mask)
         return Found(mask)

@@ -6,7 +6,8 @@ R = 1' |W_L| ... |W_1| 1 is what a sample of ones becomes in a network of absolu
 import torch
 from torch import Tensor, nn
 
-from autos.network.batches import Batch, logits, ones, run
+from autos.errors import UserError
+from autos.network.batches import Batch, ones, run, size, total
 from autos.network.cost import count
 from autos.network.prunable import prunable
 
@@ -20,16 +21,23 @@ def flow_(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         model: The network. Its parameters become their absolute values, and its prunable weights
             become the flow through them.
         batch: A batch of the form that the model takes; its floating-point values do not matter.
+            R is the sum of all floating-point tensors that the model returns for a sample of it.
 
     Returns:
         Flows in the shapes of the weights, by name; they are the model's tensors, not copies.
+
+    Raises:
+        UserError: The model fails, or its output does not depend on the weights.
     """
     weights = prunable(model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_()
-    flow = logits(run(model, ones(batch))).sum()
-    count(backward=1)
+    sample = ones(batch)
+    flow = total(run(model, sample))
+    if not flow.requires_grad:
+        raise UserError("nothing flows from the weights to the model's output")
+    count(backward=size(sample))
     gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
     with torch.no_grad():  # New memory would take more time than the product.
         for weight, gradient in zip(weights.values(), gradients, strict=True):

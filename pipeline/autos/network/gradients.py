@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autos.errors import UserError, brief
-from autos.network.batches import Batch, Batches, Loss, cross_entropy, run, size
+from autos.network.batches import Batch, Batches, Loss, as_loss, cross_entropy, run, size
 from autos.network.cost import count
 from autos.network.prunable import prunable
 
@@ -45,6 +45,7 @@ def loss_gradient(model: nn.Module, batches: Batches, loss: Loss) -> dict[str, T
         UserError: The loss or a gradient is NaN or infinite, the loss is a constant, or torch
             lacks a derivative.
     """
+    loss = as_loss(loss)
     return gradient_of(lambda batch: loss(run(model, batch), batch), prunable(model), batches)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from autos.errors import UserError
-from autos.network.batches import Batch, logits, map_tensors, ones, run
+from autos.network.batches import Batch, map_tensors, ones, run, total
 from autos.network.hessian import twice_differentiable
 from autos.network.prunable import Axes, Layout, axes_of, layouts, prunable, slots
 
@@ -182,7 +182,7 @@ def _pass(
     for layer in layers:
         replace(layer)
     try:
-        return logits(run(model, sample)).sum(), called, arrived
+        return total(run(model, sample)), called, arrived
     finally:
         for layer, forward in computing.items():
             layer.forward = forward

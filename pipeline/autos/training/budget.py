@@ -37,14 +37,17 @@ class Budget:
         """Number of batches in an epoch.
 
         Raises:
-            UserError: The batches have no length.
+            UserError: The batches have no length, or there are none.
         """
         try:
-            return len(self.batches)  # type: ignore[arg-type]
+            steps = len(self.batches)  # type: ignore[arg-type]
         except TypeError:
             raise UserError(
                 "a method that trains needs batches with a length: a list or a loader"
             ) from None
+        if not steps:
+            raise UserError("there are no batches to train on")
+        return steps
 
     @property
     def steps(self) -> int:

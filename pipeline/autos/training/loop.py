@@ -14,7 +14,18 @@ from autos.errors import UserError
 from autos.images.image_set import ImageSet, Split
 from autos.images.loaders import InOrder, ShuffledImages
 from autos.masks.mask import Mask
-from autos.network.batches import Batch, Batches, Loss, cross_entropy, logits, run, size
+from autos.network.batches import (
+    Batch,
+    Batches,
+    Loss,
+    as_loss,
+    cross_entropy,
+    logits,
+    prepared,
+    run,
+    seeded,
+    size,
+)
 from autos.network.cost import count
 from autos.network.prunable import prunable
 from autos.training.callbacks import Callback, Loop
@@ -109,7 +120,7 @@ def train(
         steps_per_epoch: Number of batches in an epoch.
         seed: Seed of dropout and whatever else the model draws.
         hardware: Where to train.
-        loss: Function of the model's output and a batch.
+        loss: Function of the model's output and a batch, or of logits and labels.
         mask: Pruned weights are zero from the first forward pass to the last. Without a mask none
             is pruned, and callbacks see no weights: the model's may be parametrized.
         callbacks: They see and change what happens at each step.
@@ -121,7 +132,8 @@ def train(
         The mean loss of every epoch.
 
     Raises:
-        UserError: The loss becomes NaN or infinite, or the hardware is not there.
+        UserError: The loss becomes NaN or infinite, the hardware is not there, a batch is of the
+            wrong form, or there are fewer of them than `steps_per_epoch`.
     """
     if mask is not None:
         mask.check(model)
@@ -131,12 +143,14 @@ def train(
         return []
     # Lightning's own count of epochs knows nothing of a first step.
     trainer = quiet_trainer(hardware, max_epochs=-1, max_steps=last - first_step)
-    module = _Module(model, config, loss, mask, callbacks, first_step, steps_per_epoch, on_epoch)
+    module = _Module(
+        model, config, as_loss(loss), mask, callbacks, first_step, steps_per_epoch, on_epoch
+    )
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Sparse weights decay into denormals, which are slow; zero is as good.
     torch.set_flush_denormal(True)
     try:
-        with quiet_lightning(), torch.random.fork_rng():
+        with quiet_lightning(), torch.random.fork_rng(), seeded(batches, seed):
             torch.manual_seed(seed)
             trainer.fit(module, _Resumed(batches, first_step, steps_per_epoch))
     finally:
@@ -181,7 +195,15 @@ class _Resumed:
         if hasattr(self.batches, "set_epoch"):
             self.batches.set_epoch(self.epoch)
         self.epoch += 1
-        return iter(self.batches)
+        given = 0
+        for batch in self.batches:
+            yield batch
+            given += 1
+        if given < self.steps_per_epoch:
+            raise UserError(
+                f"the batches have a length of {self.steps_per_epoch}, but epoch {self.epoch} gave "
+                f"{given}: give a list, or a loader whose length is right"
+            )
 
 
 class _Module(lightning.LightningModule):
@@ -239,6 +261,12 @@ class _Module(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.loss_sum = torch.zeros((), device=self.device)
         self.samples = 0
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        floats = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return prepared(batch, device, next(floats, torch.get_default_dtype()))
 
     def training_step(self, batch: Batch) -> Tensor:
         loss = self.loss(run(self.model, batch), batch)
