@@ -10,6 +10,9 @@ from autos.errors import SettingError, unknown
 Density = Annotated[float, Field(gt=0, le=1)]
 """The fraction of the prunable weights that is kept, in (0, 1]."""
 
+Rounds = Annotated[int, Field(gt=0, le=1000)]
+"""How often something costly is done again; more would go on for days without a sign of it."""
+
 
 def _plain_name(name: str) -> str:
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():

@@ -10,6 +10,8 @@ USER_ERROR = 2
 
 DISK_ERRORS = (
     errno.ENOSPC,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
     errno.EDQUOT,
     errno.EFBIG,
     errno.EACCES,

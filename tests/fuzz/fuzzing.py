@@ -45,7 +45,7 @@ class Hangs(BaseException):
 
 @contextlib.contextmanager
 def ending():
-    """Raise `Hangs` if the block takes longer than any case may."""
+    """Fail if the block takes longer than any case may."""
 
     def stop(*_):
         raise Hangs(f"no end within {SECONDS} s")
@@ -54,6 +54,8 @@ def ending():
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
+    except Hangs as error:
+        raise AssertionError(str(error)) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

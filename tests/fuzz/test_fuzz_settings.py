@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import yaml
-from fuzzing import REFUSED, altered, attempt, cases, damage, damaged
+from fuzzing import REFUSED, VALUES, altered, attempt, cases, damage, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autos import TrainConfig
+from autos import METHODS, TrainConfig, prune
 from autos.cli.files import read_recipe
 from autos.compute import Compute
 from autos.config import Config
@@ -97,3 +98,41 @@ def test_a_recipe_of_other_bytes_is_valid_or_refused(here, data):
     Path("recipe.yaml").write_bytes(damaged(whole, data.draw(damage(len(whole)))))
     found = attempt(read_recipe, Path("recipe.yaml"))
     assert found is REFUSED or isinstance(found, TrainConfig)
+
+
+EXTREMES = [1, 2, 10**4, 10**9, 2**63, 10**30, 1e-300, 1e-9, 0.999999, 1 - 1e-16, 1e9, 1e300]
+
+LENGTHS = {"epochs"}
+"""Settings that are the length of the work, which is as long as the caller says."""
+
+
+@st.composite
+def hyperparameters(draw, kind):
+    """Values of one or two settings of a method, on the edge of what is valid and beyond."""
+    known = sorted(set(kind.model_fields) - LENGTHS)
+    names = draw(st.lists(st.sampled_from(known), max_size=2, unique=True))
+    return {
+        name: draw(
+            st.sampled_from([*get_args(kind.model_fields[name].annotation), *EXTREMES, *EXTREMES])
+            | VALUES
+        )
+        for name in names
+    }
+
+
+@cases(quick=6, share=0.1)
+@given(data=st.data(), density=st.sampled_from([1e-9, 0.02, 0.1, 0.5, 0.999, 1.0]))
+def test_every_method_ends_with_any_settings(data, density):
+    method = data.draw(st.sampled_from(list(METHODS.values())), label="method")
+    settings = {}
+    if set(method.settings.model_fields) - LENGTHS:
+        settings = data.draw(hyperparameters(method.settings))
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    )
+    batches = [(torch.randn(4, 1, 6, 6), torch.tensor([0, 1, 2, 0]))]
+    recipe = TrainConfig(epochs=2, batch_size=4, optimizer="sgd", lr=0.1, schedule="cosine")
+    options = {"recipe": recipe} if method.data == "training" else {}
+    mask = attempt(prune, network, method, batches, density=density, settings=settings, **options)
+    assert mask is REFUSED or mask.kept == round(density * mask.total)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from autos.config import one_of
+from autos.config import Rounds, one_of
 from autos.errors import unknown
 from autos.images.loaders import ScoringConfig
 from autos.methods.criteria import CRITERIA
@@ -31,7 +31,7 @@ class SourceConfig(NetworkConfig):
 
     criterion: Annotated[str, AfterValidator(_orders_weights)] = "snip"
     """The criterion that scores the trained weights in every round."""
-    rounds: int = Field(default=20, gt=0)
+    rounds: Rounds = 20
     """Number of rounds."""
     final_density: float = Field(default=0.01, gt=0, lt=1)
     """Density after the last round."""

@@ -30,7 +30,7 @@ from autos.training.callbacks import Callback, Loop
 class ScoreTraining(Config):
     """Settings of the training of scores, which is SGD on the recipe's batches."""
 
-    epochs: int | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, gt=0, le=100_000)
     """Number of epochs; None means as many as the recipe has."""
 
     lr: float = Field(default=0.1, gt=0)

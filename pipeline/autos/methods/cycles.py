@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Settings(Config):
     """Settings of a method that prunes in cycles."""
 
-    pruned: float = Field(default=0.2, gt=0, lt=1)
+    pruned: float = Field(default=0.2, ge=0.01, lt=1)
     """Share of the remaining weights that a cycle prunes; the last cycle stops at the density."""
 
 

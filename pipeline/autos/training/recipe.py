@@ -22,7 +22,7 @@ class TrainConfig(Config):
         False
     """
 
-    epochs: int = Field(gt=0)
+    epochs: int = Field(gt=0, le=100_000)
     """Number of passes over the training images."""
     batch_size: int = Field(gt=0)
     """Number of images in a batch."""

@@ -4,9 +4,7 @@ The density falls by the same factor in every round. A weight that was pruned ne
 is what FORCE changes. Rounds can cut every path through a deep network, as in SNIP-it.
 """
 
-from pydantic import Field
-
-from autos.config import Config
+from autos.config import Config, Rounds
 from autos.methods.base import Criterion
 from autos.methods.criteria import snip_it
 from autos.methods.schedules import exponential
@@ -15,7 +13,7 @@ from autos.methods.schedules import exponential
 class Settings(Config):
     """Settings of iterative SNIP and FORCE."""
 
-    rounds: int = Field(default=60, gt=0)
+    rounds: Rounds = 60
     """Number of rounds; that of the paper, while the authors' code has 10."""
 
 

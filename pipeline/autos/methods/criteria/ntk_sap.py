@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autos.config import Config
+from autos.config import Config, Rounds
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
 from autos.methods.criteria.prospr import with_parameters
@@ -29,9 +29,9 @@ from autos.network.working_copy import copied
 class Settings(Config):
     """Settings of NTK-SAP."""
 
-    rounds: int = Field(default=20, gt=0)
+    rounds: Rounds = 20
     """Number of rounds."""
-    redraws: int = Field(default=5, gt=0)
+    redraws: Rounds = 5
     """Number of initialisations per round; that for CIFAR-10, while larger image sets have 1."""
     epsilon: float = Field(default=0.01, gt=0)
     """Size e of the noise that is added to the weights."""

@@ -17,10 +17,9 @@ the outputs, the score is negative.
 from collections.abc import Callable, Iterator
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from autos.config import Config
+from autos.config import Config, Rounds
 from autos.errors import UserError
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
@@ -39,7 +38,7 @@ Draw = Callable[[], Iterator[tuple[int, Tensor]]]
 class Settings(Config):
     """Settings of optimal brain damage."""
 
-    samples: int = Field(default=10, gt=0)
+    samples: Rounds = 10
     """Number of random vectors per batch."""
 
 

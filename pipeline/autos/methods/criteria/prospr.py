@@ -32,7 +32,7 @@ from autos.network.prunable import prunable
 class Settings(Config):
     """Settings of ProsPr."""
 
-    steps: int = Field(default=3, ge=0)
+    steps: int = Field(default=3, ge=0, le=100)
     """Number of training steps before the loss."""
     lr: float = Field(default=0.1, gt=0)
     """Learning rate of the steps."""

@@ -8,10 +8,9 @@ could learn.
 
 from typing import Any
 
-from pydantic import Field
 from torch import nn
 
-from autos.config import Config
+from autos.config import Config, Rounds
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
 from autos.methods.criteria.snip import saliency
@@ -23,7 +22,7 @@ from autos.network.prunable import prunable
 class Settings(Config):
     """Settings of SNIP-it."""
 
-    rounds: int = Field(default=7, gt=0)
+    rounds: Rounds = 7
     """Number of rounds."""
 
 

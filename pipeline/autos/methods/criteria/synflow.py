@@ -7,10 +7,9 @@ statistics (LayerNorm, RMSNorm) R does not grow with the weights in front of it,
 are small or negative, so that transformers can end up with empty layers.
 """
 
-from pydantic import Field
 from torch import nn
 
-from autos.config import Config
+from autos.config import Config, Rounds
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
 from autos.methods.schedules import exponential
@@ -20,7 +19,7 @@ from autos.network.flow import flow_
 class Settings(Config):
     """Settings of SynFlow."""
 
-    rounds: int = Field(default=100, gt=0)
+    rounds: Rounds = 100
     """Number of rounds; a single round empties layers at high sparsity."""
 
 
