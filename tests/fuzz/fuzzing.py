@@ -128,7 +128,7 @@ def damage(draw, size):
     return start, lost, draw(st.sampled_from(PIECES) | st.binary(max_size=9))
 
 
-PIECES = [b"", b"\0", b"\xff", b"0", b"null", b"NaN", b"-", b"9" * 4000, b"[" * 40]
+PIECES = [b"", b"\0", b"\xff", b"0", b"null", b"NaN", b"-", b"9" * 4000, b"[" * 40, b"[" * 100_000]
 
 
 def damaged(content, place):

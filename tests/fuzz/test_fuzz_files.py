@@ -1,16 +1,18 @@
 """A file that the library wrote is read as it was written, or refused: never a damaged one used."""
 
 import hashlib
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from fuzzing import REFUSED, attempt, cases, damage, damaged
+from fuzzing import REFUSED, altered, attempt, cases, damage, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autos.cli.inspection import inspect
+from autos.grid.cell import MaskTable, ResultTable, Seconds
 from autos.images.image_set import ImageSet
 from autos.irp.survival import Survival, read_survival, write_survival
 from autos.masks.mask import Mask
@@ -20,6 +22,7 @@ from autos.predictors.lookup import Lookup
 from autos.predictors.paper import PaperPredictor
 from autos.storage.tensors import write_tensors
 from autos.work.units import KIND, VERSION, read_result
+from stages._tracking import LoggedRun
 
 
 def plain(value):
@@ -62,12 +65,20 @@ def images_of(path):
     return plain({**splits, "about": images.about})
 
 
+def record_of(kind):
+    return lambda path: kind.load(path).model_dump()
+
+
 READERS = {
     "mask.safetensors": mask_of,
     "unit.safetensors": unit_of,
     "autos.json": autos_of,
     "autos_paper.safetensors": paper_of,
     "autos_paper.json": paper_of,
+    "masks.json": record_of(MaskTable),
+    "results.json": record_of(ResultTable),
+    "seconds.json": record_of(Seconds),
+    "run.json": record_of(LoggedRun),
     "survival.zarr": survival_of,
     "images.zarr": images_of,
 }
@@ -95,6 +106,23 @@ def written(tmp_path_factory, image_store):
     AutoS({"coefficients": {"path": 0.5, "unit": -0.25}, "sources": {}}).save(folder)
     about = {"backbone": "mlp", "inputs": ["weight"], "training": {"epochs": 1}, "sources": {}}
     PaperPredictor(BACKBONES["mlp"](1), Lookup(torch.rand(1, 33)), about).save(folder)
+    cell = {"target": "net", "method": "snip", "density": 0.5, "seed": 0, "kind": "score"}
+    mask = {"file": "a", "sha256": "b", "start": None, "start_sha256": None, "step": 0}
+    counts = {"kept": 9, "total": 22}
+    layers = {"layer_densities": {"a": 0.5}, "empty_layers": []}
+    rows = [{**cell, **mask, **counts, **layers, "trained": False}]
+    MaskTable(targets={"net": {}}, masks=rows).save(folder / "masks.json")
+    figures = {
+        "flops": 9,
+        "dense_flops": 22,
+        "train_loss": [1.5],
+        "validation_accuracy": [0.5],
+        "test_accuracy_before": 0.1,
+        "test_accuracy": 0.75,
+    }
+    ResultTable(cells=[{**cell, **counts, **figures}]).save(folder / "results.json")
+    Seconds(units={"net": 1.5}).save(folder / "seconds.json")
+    LoggedRun(store={"uri": "sqlite:///mlflow.db"}, run_id="abc").save(folder / "run.json")
     network = Survival(
         np.arange(6, dtype=np.float32),
         np.ones(6, np.float32),
@@ -140,6 +168,15 @@ def test_a_damaged_file_is_refused(written, whole, name, data):
     check_damage(written, whole, name, path, content)
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".json")])
+@cases(quick=6, share=0.02)
+@given(data=st.data())
+def test_a_file_of_other_json_is_refused(written, whole, name, data):
+    path = written / name
+    content = json.dumps(data.draw(altered(json.loads(path.read_text()))))
+    check_damage(written, whole, name, path, content.encode())
+
+
 @pytest.mark.parametrize("name", STORES)
 @cases(quick=12, share=0.04)
 @given(data=st.data())
@@ -147,7 +184,10 @@ def test_a_damaged_store_is_refused(written, whole, name, data):
     files = sorted(path for path in (written / name).rglob("*") if path.is_file())
     path = data.draw(st.sampled_from(files))
     content = path.read_bytes()
-    content = damaged(content, data.draw(damage(len(content))))
+    if path.suffix == ".json" and data.draw(st.booleans()):
+        content = json.dumps(data.draw(altered(json.loads(content)))).encode()
+    else:
+        content = damaged(content, data.draw(damage(len(content))))
     check_damage(written, whole, name, path, content)
 
 
