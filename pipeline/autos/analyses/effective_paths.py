@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from autos.errors import UserError
 from autos.masks.mask import Mask
 from autos.network.batches import logits, run
+from autos.network.gradients import NO_CHECKPOINTS, check_checkpoints
 from autos.network.prunable import layouts
 from autos.network.working_copy import working_copy
 
@@ -114,8 +115,10 @@ def effective(model: nn.Module, mask: Mask, shape: Sequence[int]) -> Effective:
         for name, keep in mask.keep.items():
             weights[name].copy_(keep)
     inputs = torch.ones(1, *shape, dtype=torch.float64)
-    with _Connected():
+    # A checkpoint would run once more, with the true functions, in the backward pass.
+    with _Connected(), torch.autograd.graph.disable_saved_tensors_hooks(NO_CHECKPOINTS):
         reached = logits(run(counted, (inputs,))).sum()
+    check_checkpoints(reached)
     gradients = torch.autograd.grad(reached, list(weights.values()), allow_unused=True)
     connected = Mask(
         {

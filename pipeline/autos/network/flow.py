@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autos.errors import UserError
 from autos.network.batches import Batch, ones, run, size, total
 from autos.network.cost import count
+from autos.network.gradients import first_derivatives
 from autos.network.prunable import prunable
 
 
@@ -32,13 +33,16 @@ def flow_(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
     weights = prunable(model)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.abs_()
+            if parameter.is_complex():
+                parameter.copy_(parameter.abs())
+            else:
+                parameter.abs_()
     sample = ones(batch)
     flow = total(run(model, sample))
     if not flow.requires_grad:
         raise UserError("nothing flows from the weights to the model's output")
     count(backward=size(sample))
-    gradients = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
+    gradients = first_derivatives(flow, list(weights.values()))
     with torch.no_grad():  # New memory would take more time than the product.
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.mul_(0 if gradient is None else gradient)

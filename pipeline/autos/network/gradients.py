@@ -1,6 +1,6 @@
 """The gradient of the mean loss with respect to the prunable weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,9 @@ from autos.errors import UserError, brief
 from autos.network.batches import Batch, Batches, Loss, as_loss, cross_entropy, run, size
 from autos.network.cost import count
 from autos.network.prunable import prunable
+
+NO_CHECKPOINTS = "activation checkpoints cannot be derived here: turn them off"
+"""What is said of checkpoints where the backward pass is not in the context of the forward pass."""
 
 
 def mean_gradient(
@@ -74,7 +77,7 @@ def gradient_of(
         count(backward=n)
         value = checked(mean_loss(batch), index)
         try:
-            parts = torch.autograd.grad(value * n, list(weights.values()), allow_unused=True)
+            parts = first_derivatives(value * n, list(weights.values()))
         except RuntimeError as error:
             raise UserError(f"the loss has no gradient: {brief(error)}") from error
         for total, part in zip(sums.values(), parts, strict=True):
@@ -85,6 +88,54 @@ def gradient_of(
         if not finite(total.div_(samples)):
             raise UserError(f"the gradient of {name} is NaN or infinite on the scoring batches")
     return sums
+
+
+def first_derivatives(value: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Compute the derivatives of a scalar by leaves of its graph, None by those it has none of.
+
+    Reentrant checkpoints, of which `torch.autograd.grad` sees nothing, are derived as well.
+    """
+    if not checkpointed(value):
+        return torch.autograd.grad(value, list(leaves), allow_unused=True)
+    before = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    value.backward()
+    parts = [leaf.grad for leaf in leaves]
+    for leaf, gradient in zip(leaves, before, strict=True):
+        leaf.grad = gradient
+    return parts
+
+
+def checkpointed(value: Tensor) -> bool:
+    """Tell whether a reentrant checkpoint lies in the graph of a tensor."""
+    left, seen = [value.grad_fn], {None, value.grad_fn}
+    while left:
+        node = left.pop()
+        if node is None:
+            continue
+        if "CheckpointFunction" in node.name():
+            return True
+        for before, _ in node.next_functions:
+            if before not in seen:
+                seen.add(before)
+                left.append(before)
+    return False
+
+
+def check_checkpoints(value: Tensor) -> None:
+    """Refuse a reentrant checkpoint where torch cannot derive what passes through it.
+
+    That is where the derivative has a graph of its own, or the weights are stood in for.
+
+    Raises:
+        UserError: There is one in the graph of `value`.
+    """
+    if checkpointed(value):
+        raise UserError(
+            "the model uses reentrant checkpoints, which this method cannot derive: give "
+            "checkpoint(..., use_reentrant=False), or turn them off"
+        )
 
 
 def finite(tensor: Tensor) -> bool:

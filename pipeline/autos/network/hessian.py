@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from autos.network.batches import Batch, Batches, Loss, run, size
 from autos.network.cost import count
-from autos.network.gradients import gradient_of
+from autos.network.gradients import check_checkpoints, gradient_of
 from autos.network.prunable import prunable
 
 
@@ -41,6 +41,7 @@ def hessian_product(
     def along_vector(batch: Batch) -> Tensor:
         """Return a scalar whose gradient is the Hessian of this batch's loss times `vector`."""
         value = loss(run(model, batch), batch)
+        check_checkpoints(value)
         count(backward=size(batch))
         first = torch.autograd.grad(
             value, list(weights.values()), create_graph=True, materialize_grads=True

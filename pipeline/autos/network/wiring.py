@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 
 from autos.errors import UserError
 from autos.network.batches import Batch, map_tensors, ones, run, total
+from autos.network.gradients import check_checkpoints
 from autos.network.hessian import twice_differentiable
 from autos.network.prunable import Axes, Layout, axes_of, layouts, prunable, slots
 
@@ -91,6 +92,7 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
         flow, called, _ = _pass(model, layers, sample, shapes, leaf)
         if not flow.requires_grad:
             raise UserError("no linear or convolution layer has a part in the model's output")
+        check_checkpoints(flow)
         slopes = torch.autograd.grad(flow, leaves, materialize_grads=True)
         _, _, entries = _pass(model, layers, map_tensors(_varying, sample), shapes)
         moments = [

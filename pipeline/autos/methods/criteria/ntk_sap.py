@@ -21,6 +21,7 @@ from autos.methods.criteria.prospr import with_parameters
 from autos.methods.schedules import exponential
 from autos.network.batches import Batch, logits, map_tensors, run, size
 from autos.network.cost import count
+from autos.network.gradients import check_checkpoints
 from autos.network.initialize import initialize
 from autos.network.prunable import prunable
 from autos.network.working_copy import copied
@@ -54,6 +55,7 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
         _measure_(model, one, batch)
         outputs = [logits(run(with_parameters(model, part), batch)) for part in (one, other)]
         change = (outputs[0] - outputs[1]).square().sum()
+        check_checkpoints(change)
         count(backward=2 * size(batch))
         gradients = torch.autograd.grad(change, list(masks.values()), materialize_grads=True)
         for total, mask, gradient in zip(totals.values(), masks.values(), gradients, strict=True):

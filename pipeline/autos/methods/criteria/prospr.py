@@ -24,7 +24,7 @@ from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
 from autos.network.batches import Batch, run, size
 from autos.network.cost import count
-from autos.network.gradients import checked, gradient_of
+from autos.network.gradients import NO_CHECKPOINTS, check_checkpoints, checked, gradient_of
 from autos.network.hessian import twice_differentiable
 from autos.network.prunable import prunable
 
@@ -63,8 +63,10 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
             batch = batches[step % len(batches)]
             # Each step goes forward, backward, and in the end backward through both.
             count(backward=size(batch) * (1 if settings.first_order else 2))
+            value = checked(loss(parameters, batch), step)
+            check_checkpoints(value)
             gradient = torch.autograd.grad(
-                checked(loss(parameters, batch), step),
+                value,
                 list(parameters.values()),
                 create_graph=not settings.first_order,
                 materialize_grads=True,
@@ -87,12 +89,17 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
 
 
 def with_parameters(model: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
-    """Return the model with these parameters in the place of its own."""
+    """Return the model with these parameters in the place of its own.
+
+    A checkpoint that it meets as it runs is an error: in the backward pass it would run again, on
+    the model's own parameters.
+    """
     placed = nn.Module()
 
     @wraps(model.forward)  # `run` asks for the arguments.
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return functional_call(model, dict(parameters), args, kwargs)
+        with torch.autograd.graph.disable_saved_tensors_hooks(NO_CHECKPOINTS):
+            return functional_call(model, dict(parameters), args, kwargs)
 
     placed.forward = forward
     return placed
