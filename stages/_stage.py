@@ -4,7 +4,7 @@ import fcntl
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -28,13 +28,18 @@ SECONDS_BETWEEN_LINES = 10.0
 """Least time between two lines of progress, where there is no terminal."""
 
 
+def lock_of(stage: str) -> Path:
+    """Return the file that a stage at work holds locked."""
+    return Path(".work", stage, LOCK).absolute()
+
+
 @contextmanager
 def locked(stage: str) -> Iterator[None]:
     """Hold the lock of a stage, after waiting for any other process in that stage to end.
 
     Such a process goes on alone when its dvc is killed.
     """
-    path = Path(".work", stage, LOCK)
+    path = lock_of(stage)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
@@ -61,7 +66,9 @@ class Stage:
         with ExitStack() as stack:
             stack.enter_context(locked(self.name))
             self.store = Store()
-            self.run = self.store.pipeline.child(self.name, role="stage")
+            self.store.end_killed(lock_of(self.name))
+            self.tags = {"stage": self.name, "lock": str(lock_of(self.name))}
+            self.run = self.store.pipeline.child(self.name, role="stage", tags=self.tags)
             self.run.log(params=flatten(self.config, f"{self.name}."))
             self.held = stack.pop_all()
         return self
@@ -72,15 +79,20 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        status = "FINISHED" if error is None else "FAILED"
+        with self.held:
+            if error is None:
+                self._end("FINISHED")
+                # A later `dvc repro` that finds this stage unchanged links to this run.
+                record = LoggedRun(store=self.store.identity, run_id=self.run.id)
+                record.save(RUNS / f"{self.name}.json")
+                return
+            # What MLflow says now, if the error is its own, is not what is to be told.
+            with suppress(Exception):
+                self._end("FAILED" if isinstance(error, Exception) else "KILLED")
+
+    def _end(self, status: str) -> None:
         self.run.end(status)
         self.store.pipeline.end(status)
-        if error is None:
-            # A later `dvc repro` that finds this stage unchanged links to this run.
-            LoggedRun(store=self.store.identity, run_id=self.run.id).save(
-                RUNS / f"{self.name}.json"
-            )
-        self.held.close()
 
     def progress(self, units: Iterator[tuple[T, bool]], total: int) -> Iterator[T]:
         """Pass units on as they come, show how far the stage is, and log their counts.
@@ -119,8 +131,8 @@ class Stage:
         logged = Logged(self.store, unit_path)
         if logged.before():
             return
-        run = self.run.child(name, role="cell", seconds=seconds)
-        run.log(params=params, metrics=metrics, tags={"stage": self.name})
+        run = self.run.child(name, role="cell", seconds=seconds, tags=self.tags)
+        run.log(params=params, metrics=metrics)
         run.end()
         logged.remember(run)
 

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import platform
 import shlex
 import sqlite3
 import subprocess
@@ -100,9 +101,11 @@ class Run:
         """Log a file, in a folder of the run's artifacts if one is given."""
         self.store.client.log_artifact(self.id, str(path), folder)
 
-    def child(self, name: str, role: str, seconds: float = 0.0) -> "Run":
+    def child(
+        self, name: str, role: str, seconds: float = 0.0, tags: Mapping[str, str] | None = None
+    ) -> "Run":
         """Start a run below this one, or note one that began `seconds` ago."""
-        return self.store.create(name, role=role, parent=self.id, seconds=seconds)
+        return self.store.create(name, role=role, parent=self.id, seconds=seconds, **(tags or {}))
 
     def end(self, status: str = "FINISHED") -> None:
         """End the run, with one of MLflow's statuses."""
@@ -118,6 +121,7 @@ class Store:
 
     def __init__(self) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         self.uri = os.environ.get("MLFLOW_TRACKING_URI") or local_store(root())
         self.local = self.uri.startswith(SQLITE)
         import mlflow
@@ -167,7 +171,8 @@ class Store:
         """
         if parent:
             tags["mlflow.parentRunId"] = parent
-        tags = {"role": role, "mlflow.source.name": " ".join(sys.orig_argv[-2:]), **tags}
+        source = " ".join(sys.orig_argv[-2:])
+        tags = {"role": role, "host": platform.node(), "mlflow.source.name": source, **tags}
         if commit := _commit():
             tags["mlflow.source.git.commit"] = commit
         run = self.client.create_run(
@@ -177,6 +182,28 @@ class Store:
             start_time=int(1000 * (time.time() - seconds)),
         )
         return Run(self, run.info.run_id)
+
+    def end_killed(self, lock: Path) -> None:
+        """End the runs of stages on this machine that were killed and could not do it themselves.
+
+        A stage at work holds the file locked that its runs name, and a pipeline at work has one.
+
+        Args:
+            lock: File that this process holds locked.
+        """
+        found = self.client.search_runs(
+            [self.experiment.experiment_id], "attributes.status = 'RUNNING'"
+        )
+        # Who shares a database file shares the machine, but for its name in a container.
+        ours = [r for r in found if self.local or r.data.tags.get("host") == platform.node()]
+        alive = {self.pipeline.id}
+        for run in ours:
+            name = run.data.tags.get("lock", lock)
+            if Path(name) != lock and held(Path(name)):
+                alive |= {run.info.run_id, run.data.tags["mlflow.parentRunId"]}
+        for run in ours:
+            if "role" in run.data.tags and run.info.run_id not in alive:
+                self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _experiment(self) -> Any:
         """Return the experiment that MLflow's own variables name, or else ours."""
@@ -243,6 +270,18 @@ class Logged:
     def remember(self, run: Run) -> None:
         """Note that the store has this run of the unit."""
         LoggedRun(store=self.store.identity, run_id=run.id).save(self.marker)
+
+
+def held(lock: Path) -> bool:
+    """Tell whether a process holds a file locked."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def of_mlflow(error: BaseException) -> bool:

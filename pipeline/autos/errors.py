@@ -1,8 +1,15 @@
-"""The exceptions for mistakes that a user can mend, and how any error becomes one line."""
+"""The exceptions for mistakes that a user can mend, and how any error becomes one line.
+
+So does a signal that ends a program.
+"""
 
 import contextlib
 import difflib
 import errno
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 
 USER_ERROR = 2
@@ -47,6 +54,57 @@ class DamagedFileError(UserError):
 
 class LostWorkerError(UserError):
     """The operating system ended a worker process; fewer workers at a time are the cure."""
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM asks this program to end.
+
+    It is no KeyboardInterrupt, since Lightning ends a process that one reaches.
+    """
+
+
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Signals that end a program, in words."""
+
+
+@contextlib.contextmanager
+def stoppable(kept: str) -> Iterator[None]:
+    """End the process in one line and with exit code 130 or 143 at Ctrl-C or SIGTERM.
+
+    It is for programs, around all that they do; within the block the signal is raised as `Stopped`,
+    so that whatever is open is closed. Neither threads nor worker processes are waited for.
+
+    Args:
+        kept: What becomes of the work, for the line.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        received.append(number)
+        raise Stopped
+
+    def raised_in_vain(told: "sys.UnraisableHookArgs") -> None:
+        # In a finalizer, Python can but print an exception: the signal is sent again, a bit later.
+        if issubclass(told.exc_type, Stopped):
+            main = threading.main_thread().ident
+            threading.Timer(0.01, signal.pthread_kill, (main, received[-1])).start()
+        else:
+            sys.__unraisablehook__(told)
+
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells' jobs have it
+            signal.signal(number, stop)
+    sys.unraisablehook = raised_in_vain
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            received.append(signal.SIGINT)
+        if not received:
+            raise
+        # Whatever it is, it comes from the signal: extension modules change exceptions.
+        print(f"error: {STOPS[signal.Signals(received[0])]}; {kept}", file=sys.stderr, flush=True)
+        os._exit(128 + received[0])
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

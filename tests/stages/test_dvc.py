@@ -9,7 +9,7 @@ import yaml
 
 from autos.compute import Hardware
 from autos.work.fingerprint import REGISTRIES
-from stages.__main__ import WORKERS_IMPORT
+from stages._program import WORKERS_IMPORT
 
 ROOT = Path(__file__).parents[2]
 PLACES = {"autos": "pipeline/autos", "models": "models", "stages": "stages"}

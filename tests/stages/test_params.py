@@ -21,8 +21,8 @@ from autos.grid.finetune import FinetuneConfig
 from autos.grid.masks import Inputs, PruneConfig
 from autos.predictors import PREDICTORS
 from autos.predictors.config import PredictorsConfig
-from stages.__main__ import WORKERS_IMPORT, problem
 from stages._params import section
+from stages._program import WORKERS_IMPORT, problem
 from stages.evaluate import EvaluateConfig
 from stages.irp import IRPConfig
 from stages.prepare import PrepareConfig

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,9 +22,9 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from autos.config import Config
-from autos.errors import UserError
+from autos.errors import Stopped, UserError
 from autos.storage.mlflow_models import located
-from stages._stage import Stage
+from stages._stage import Stage, locked
 from stages._tracking import Logged, LoggedRun, Run, Store, flatten
 
 ROOT = Path(__file__).parents[2]
@@ -446,6 +447,59 @@ def test_a_stage_that_fails_is_marked_and_leaves_no_record(folder):
     assert stage_run(stage.store, "bad").info.status == "FAILED"
     assert stored(stage.store.pipeline).info.status == "FAILED"
     assert not Path("data/runs/bad.json").exists()
+
+
+@pytest.mark.parametrize("error", [Stopped, KeyboardInterrupt])
+def test_a_stage_that_is_interrupted_is_marked_as_killed(checkout, error):
+    with pytest.raises(error), Stage("stopped", Settings()) as stage:
+        raise error
+    assert stage_run(stage.store, "stopped").info.status == "KILLED"
+    assert stored(stage.store.pipeline).info.status == "KILLED"
+    assert not Path("data/runs/stopped.json").exists()
+
+
+def test_an_error_is_told_also_when_mlflow_is_gone_in_between(checkout):
+    with pytest.raises(UserError, match=r"^no good$"), Stage("bad", Settings()) as stage:
+        stage.store.client.delete_run(stage.run.id)
+        overwrite(0, 10**9)(checkout / "mlflow.db")
+        raise UserError("no good")
+    with locked("bad"):
+        pass
+
+
+def test_runs_of_a_killed_stage_are_closed_by_the_next_one_and_no_others(checkout):
+    code = (
+        "import os, signal; from autos.config import Config; from stages._stage import Stage\n"
+        "with Stage('killed', Config()) as stage:\n"
+        "    stage.run.child('a cell', role='cell', tags=stage.tags)\n"
+        "    print(stage.store.pipeline.id)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with Stage("beside", Settings()) as beside:
+        done = subprocess.run(
+            [sys.executable, "-uc", code], capture_output=True, text=True,
+            env=environment(
+                checkout,
+                DVC_EXP_NAME="dead",
+                MLFLOW_EXPERIMENT_NAME="mine",
+                MLFLOW_TRACKING_URI=beside.store.uri,
+            ),
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        experiment = beside.store.experiment.experiment_id
+        others = beside.store.client.create_run(experiment, run_name="of somebody else")
+        with Stage("next", Settings()) as stage:
+            found = stage.store.client.search_runs([experiment])
+            status = {(run.info.run_name, run.info.status) for run in found}
+    assert stage.store.pipeline.id != done.stdout.strip()
+    assert status == {
+        ("dead", "KILLED"), ("killed", "KILLED"), ("a cell", "KILLED"),
+        ("beside", "RUNNING"), ("next", "RUNNING"), ("of somebody else", "RUNNING"),
+        (stored(stage.store.pipeline).info.run_name, "RUNNING"),
+    }  # fmt: skip
+    assert stored(Run(stage.store, others.info.run_id)).info.status == "RUNNING"
+    for run in (beside.run, stage.run, stage.store.pipeline):
+        assert stored(run).info.status == "FINISHED"
 
 
 def test_a_stage_waits_for_another_run_of_itself_only(folder, capfd):

@@ -267,7 +267,10 @@ def main(arguments: list[str] | None = None) -> None:
         if problem is None:
             raise
     else:
-        problem = "interrupted; nothing is written" if status == INTERRUPTED else None
+        if status == INTERRUPTED:
+            print("error: interrupted; nothing is written", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        problem = None
     if problem is not None:
         print(f"error: {problem}", file=sys.stderr)
         sys.exit(USER_ERROR)

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
-from autos.errors import LostWorkerError
+from autos.errors import LostWorkerError, Stopped
 from autos.work.units import Chain, Unit
 
 
@@ -43,6 +43,7 @@ def run(chains: Sequence[Chain], *, workers: int) -> Iterator[tuple[Unit, bool]]
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("forkserver"), initializer=_prepare_worker
     )
+    wait_for_running = True
     try:
         ready = deque(iter(chain) for chain in chains)
         running: dict[Future[None], tuple[Unit, Iterator[Unit]]] = {}
@@ -59,13 +60,16 @@ def run(chains: Sequence[Chain], *, workers: int) -> Iterator[tuple[Unit, bool]]
                 future.result()
                 yield unit, False
                 ready.append(chain)
+    except (KeyboardInterrupt, Stopped):
+        wait_for_running = False
+        raise
     except BrokenProcessPool:
         raise LostWorkerError(
             "a worker process ended in the middle of its work; the system kills one when memory "
             "runs out"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait_for_running, cancel_futures=True)
 
 
 def _prepare_process() -> None:
