@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autos.predictors import lookup as table
-from autos.predictors.lookup import NODES, TOLERANCE, Lookup, nodes
+from autos.predictors.lookup import NODES, TOLERANCE, Lookup, agreement, nodes
 
 
 def squashed(x):
@@ -148,6 +148,33 @@ def test_between_nodes_it_is_close_to_the_function(build, largest, inputs):
     points = typical(inputs)
     error = (Lookup.of(function, inputs)(points.unbind(1), [1.0] * inputs) - function(points)).abs()
     assert error.max() < largest and error.mean() < largest / 30
+
+
+@pytest.mark.parametrize("scale", [1, 1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_masks_agree_with_the_function_however_close_its_scores_are(inputs, scale):
+    network = kinky(inputs)
+    with torch.no_grad():
+        network[3].weight.mul_(scale)
+    function, points = score(network), typical(inputs)
+    read = Lookup.of(function, inputs)(points.unbind(1), [1.0] * inputs)
+    truth = function(points)
+    assert agreement(read, truth) > 0.999
+    for density in (0.5, 0.1):
+        count = round(density * len(points))
+        both = {*read.topk(count).indices.tolist()} & {*truth.topk(count).indices.tolist()}
+        assert len(both) >= 0.998 * count
+
+
+def test_agreement_is_the_mean_share_of_the_kept_weights_that_both_keep():
+    one, two = torch.randn(2, 200)
+    two = one + 0.1 * two
+    shares = []
+    for count in range(3, 101):
+        kept = [set(scores.topk(count).indices.tolist()) for scores in (one, two)]
+        shares.append(len(kept[0] & kept[1]) / count)
+    assert agreement(one, two) == pytest.approx(sum(shares) / len(shares), abs=1e-6)
+    assert agreement(one, 3 * one + 1) == 1 and agreement(one, -one) == 0
 
 
 def test_between_nodes_it_is_linear_in_the_squashed_inputs():

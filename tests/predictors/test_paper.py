@@ -22,7 +22,13 @@ from autos.network.prunable import prunable
 from autos.predictors.backbones import BACKBONES
 from autos.predictors.config import PaperConfig
 from autos.predictors.lookup import Lookup, nodes
-from autos.predictors.paper import PaperPredictor, evaluate, root_mean_square, scaled_inputs
+from autos.predictors.paper import (
+    CoarseLookupWarning,
+    PaperPredictor,
+    evaluate,
+    root_mean_square,
+    scaled_inputs,
+)
 from autos.predictors.paper_training import PaperTraining, train_paper
 from autos.pruning import prune
 
@@ -270,6 +276,30 @@ def test_the_description_gains_how_far_the_table_is_from_the_network():
     figures = predictor.about["lookup"]
     assert figures["nodes"] == 1025
     assert 0 < figures["mean_error"] < 1e-4 < figures["largest_error"] < 0.1
+
+
+@pytest.mark.parametrize("inputs", [["weight"], BOTH])
+def test_a_lookup_that_is_too_coarse_is_told_and_the_network_itself_scores(mlp, batches, inputs):
+    network = BACKBONES["mlp"](len(inputs))
+    about = {"backbone": "mlp", "inputs": inputs}
+    coarse = Lookup(torch.rand(33 if len(inputs) == 2 else 1, 33))
+    predictor = PaperPredictor(network, coarse, about)
+    assert predictor.agreement < 0.9 < PaperPredictor.compiled(network, about).agreement
+    weights, gradient = prunable(mlp), mean_gradient(mlp, batches)
+    flat = {
+        "weight": torch.cat([weight.detach().flatten() for weight in weights.values()]),
+        "gradient": torch.cat([gradient[name].flatten() for name in weights]),
+    }
+    sizes = [weight.numel() for weight in weights.values()]
+    exact = predictor.score(scaled_inputs(inputs, flat, sizes))
+    with pytest.warns(CoarseLookupWarning, match="the network itself scores"):
+        scores = predictor.survival(mlp, batches)
+    torch.testing.assert_close(torch.cat([s.flatten() for s in scores.values()]), exact)
+    with pytest.warns(CoarseLookupWarning):
+        mask = prune(mlp, predictor, batches, density=0.3)
+    everything = Mask({"": torch.ones(len(exact), dtype=torch.bool)})
+    kept = torch.cat([mask.keep[name].flatten() for name in weights])
+    assert torch.equal(kept, keep_top({"": exact}, 0.3, everything).keep[""])
 
 
 def test_an_outlier_leaves_all_scores_finite():

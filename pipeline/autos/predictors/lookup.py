@@ -24,6 +24,10 @@ COARSEST = 33
 TOLERANCE = 3e-4
 """Error of a guessed score up to which the function is not asked around it."""
 
+SPREAD, INNER = 0.25, 3.0
+"""Spread of the scores of inputs up to 3, where most weights are, below which the tolerance falls
+with it: only differences order weights."""
+
 
 def nodes(count: int) -> Tensor:
     """Return the inputs x [count] at the nodes of an axis; the outermost stand for infinity."""
@@ -51,8 +55,8 @@ class Lookup:
 
         The number of nodes is doubled until it is `NODES`. A new node gets the score that the
         four nodes around it suggest, but the function is asked where, in the step before, they
-        were wrong by more than `TOLERANCE`. Beyond the scale, where few weights are, the tolerance
-        grows with the distance.
+        were wrong by more than `TOLERANCE`, or by less where all scores are close together. Beyond
+        the scale, where few weights are, the tolerance grows with the distance.
 
         Args:
             function: From inputs [n, inputs] to scores [n].
@@ -67,6 +71,7 @@ class Lookup:
         shape = (1 if inputs == 1 else COARSEST, COARSEST)
         rough = torch.ones(shape, dtype=torch.bool)
         scores = _evaluate(function, rough, inputs)
+        tolerance = TOLERANCE * min(1.0, _spread(scores) / SPREAD)
         while scores.shape[1] < NODES:
             guess = _doubled(scores)
             if finest and guess.shape[1] > finest:
@@ -78,7 +83,7 @@ class Lookup:
             distance = nodes(guess.shape[1]).abs().clamp(min=1)
             if inputs == 2:
                 distance = torch.maximum(distance, distance[:, None])
-            wrong = ask & ((scores - guess).abs() > TOLERANCE * distance)
+            wrong = ask & ((scores - guess).abs() > tolerance * distance)
             around = (1, 5) if inputs == 1 else (5, 5)
             rough = F.max_pool2d(
                 wrong[None].float(), around, stride=1, padding=[side // 2 for side in around]
@@ -109,6 +114,25 @@ class Lookup:
             padding_mode="border",
             align_corners=True,
         ).flatten()
+
+
+def agreement(one: Tensor, two: Tensor) -> float:
+    """Return the share of kept weights in which two scorings [n] agree.
+
+    It is the mean over all masks that keep from 1 to 50 % of the weights.
+    """
+    ranks = [scores.argsort(descending=True, stable=True).argsort() for scores in (one, two)]
+    count = torch.arange(1, len(one) + 1)
+    both = torch.bincount(torch.maximum(*ranks), minlength=len(one)).cumsum(0) / count
+    return float(both[len(one) // 100 : len(one) // 2].mean())
+
+
+def _spread(scores: Tensor) -> float:
+    """Return how far apart the scores of usual inputs are, in a table [rows, columns]."""
+    inner = scores[:, nodes(scores.shape[1]).abs() <= INNER]
+    if len(scores) > 1:
+        inner = inner[nodes(len(scores)).abs() <= INNER]
+    return float(inner.max() - inner.min())
 
 
 def _doubled(table: Tensor) -> Tensor:

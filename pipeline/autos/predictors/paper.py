@@ -5,7 +5,9 @@ what the inputs are, how they are scaled and what the predictor was trained on. 
 stored with a lookup of itself, from which weights are scored.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ from autos.network.gradients import mean_gradient
 from autos.network.prunable import prunable
 from autos.predictors.backbones import BACKBONES
 from autos.predictors.base import SHIPPED, Predictor
-from autos.predictors.lookup import Lookup
+from autos.predictors.lookup import Lookup, agreement
 from autos.storage.files import file_digest
 from autos.storage.mlflow_models import located
 from autos.storage.predictor_files import Input, PaperFile
@@ -35,6 +37,9 @@ SCALING = (
 
 LOOKUP, NETWORK = "lookup", "network."
 """Name of the lookup in a file, and what the names of the network's own tensors begin with."""
+
+FAITHFUL = 0.999
+"""Share of kept weights in which the lookup and the network agree, at least, if it stands in."""
 
 BATCH = 256
 """Number of weights that a network scores together; 270 MB of each VGG-19 activation."""
@@ -114,6 +119,16 @@ def evaluate(network: nn.Module, inputs: Tensor) -> Tensor:
     return torch.cat([network(x.to(device)).cpu() for x in inputs.split(BATCH)])
 
 
+def typical_points(inputs: int) -> Tensor:
+    """Draw 1,000 points [n, inputs] as wide as the inputs of real networks, the same each time."""
+    normal = torch.randn(2, 1000, inputs, generator=torch.Generator().manual_seed(0))
+    return normal[0] * normal[1].exp()
+
+
+class CoarseLookupWarning(UserWarning):
+    """A lookup is too coarse, so that the network itself scores, which takes longer."""
+
+
 class PaperPredictor(Predictor):
     """The paper's predictor, trained: its network, and the lookup that weights are scored from.
 
@@ -144,21 +159,22 @@ class PaperPredictor(Predictor):
     def compiled(cls, network: nn.Module, about: dict[str, Any]) -> Self:
         """Make a predictor with a new lookup of `network`.
 
-        Its `about` gains "lookup": the nodes per axis, and how far the lookup is from the network
-        ("largest_error", "mean_error") at 1,000 random points as wide as the inputs of real
-        networks.
+        Its `about` gains "lookup": the nodes per axis, how far the lookup is from the network
+        ("largest_error", "mean_error") at random points, and the share of the kept ones of these in
+        which masks from both agree ("agreement").
         """
         network.eval()
         count = len(about["inputs"])
         lookup = Lookup.of(lambda points: evaluate(network, points), count)
-        generator = torch.Generator().manual_seed(0)
-        normal = torch.randn(2, 1000, count, generator=generator)
-        points = normal[0] * normal[1].exp()
-        error = (lookup(points.unbind(1), [1.0] * count) - evaluate(network, points)).abs()
+        points = typical_points(count)
+        looked_up = lookup(points.unbind(1), [1.0] * count)
+        scores = evaluate(network, points)
+        error = (looked_up - scores).abs()
         figures = {
             "nodes": lookup.scores.shape[1],
             "largest_error": float(error.max()),
             "mean_error": float(error.mean()),
+            "agreement": agreement(looked_up, scores),
         }
         return cls(network, lookup, {**about, "lookup": figures})
 
@@ -167,27 +183,57 @@ class PaperPredictor(Predictor):
         """What the predictor looks at."""
         return self.about["inputs"]
 
+    @cached_property
+    def agreement(self) -> float:
+        """Share of kept weights in which the lookup and the network agree, at random points."""
+        told = self.about.get("lookup", {}).get("agreement")
+        if told is not None:
+            return told
+        points = typical_points(len(self.inputs))
+        looked_up = self.lookup(points.unbind(1), [1.0] * len(self.inputs))
+        return agreement(looked_up, self.score(points))
+
     def survival(self, model: nn.Module, batches: Batches, loss: Loss = cross_entropy) -> Scores:
         """Foresee the survival of every prunable weight, in [0, 1] up to error.
 
-        The scores are computed when they are read.
+        The scores are looked up when they are read; where the lookup would give other masks than
+        the network, the network has scored them all.
 
         Args:
             model: The network.
             batches: What the gradient is taken on.
             loss: Function of the model's output and a batch.
+
+        Warns:
+            CoarseLookupWarning: The network itself scores.
         """
         values: dict[Input, Mapping[str, Tensor]] = {
             "weight": {name: weight.detach() for name, weight in prunable(model).items()}
         }
         if "gradient" in self.inputs:
             values["gradient"] = mean_gradient(model, batches, loss)
-        return PredictedScores(self.lookup, self.inputs, values)
+        return self._scores(values)
 
     def predict(self, values: Mapping[Input, Tensor], sizes: Sequence[int] | None = None) -> Tensor:
         """Return scores [n] of one whole network; the arguments are those of `scaled_inputs`."""
-        scores = PredictedScores(self.lookup, self.inputs, by_layer(values, sizes))
-        return torch.cat(list(scores.values()))
+        scores = self._scores(by_layer(values, sizes))
+        return torch.cat([part.flatten() for part in scores.values()])
+
+    def _scores(self, values: Mapping[Input, Mapping[str, Tensor]]) -> Scores:
+        if self.agreement >= FAITHFUL:
+            return PredictedScores(self.lookup, self.inputs, values)
+        warnings.warn(
+            f"the lookup of {self.name} and its network agree on {self.agreement:.3f} of the kept "
+            "weights only, so the network itself scores, which takes longer",
+            CoarseLookupWarning,
+            stacklevel=2,
+        )
+        return dict(PredictedScores(self._unscaled, self.inputs, values))
+
+    def _unscaled(self, values: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+        """Score inputs [n] by the network as the lookup does, each in its unit."""
+        columns = [value.float() / scale for value, scale in zip(values, scales, strict=True)]
+        return self.score(torch.stack(columns, dim=1))
 
     def score(self, inputs: Tensor) -> Tensor:
         """Score scaled inputs [n, k] by the network itself; scores [n] are on the CPU."""
@@ -232,25 +278,28 @@ class PaperPredictor(Predictor):
 
 
 class PredictedScores(StreamedScores):
-    """A predictor's lookup applied to the weights, and gradients, of one whole network.
+    """A predictor applied to the weights, and gradients, of one whole network.
 
     Args:
-        lookup: The lookup.
+        score: Function of inputs [n] and the unit of each of them, such as a lookup, to scores [n].
         inputs: Inputs of the predictor.
         values: "weight", and "gradient" if it is an input, by parameter name.
     """
 
     def __init__(
-        self, lookup: Lookup, inputs: Sequence[Input], values: Mapping[Input, Mapping[str, Tensor]]
+        self,
+        score: Callable[[Sequence[Tensor], Sequence[float]], Tensor],
+        inputs: Sequence[Input],
+        values: Mapping[Input, Mapping[str, Tensor]],
     ) -> None:
-        self.lookup = lookup
+        self.score = score
         self.inputs = [values[name] for name in inputs]
         self.scales = scales(inputs, values)
 
     def pieces(self, name: str) -> Iterator[Tensor]:
         flat = [layers[name].flatten().split(PIECE) for layers in self.inputs]
         for parts in zip(*flat, strict=True):
-            yield self.lookup(parts, self.scales[name]).cpu()
+            yield self.score(parts, self.scales[name]).cpu()
 
     def __getitem__(self, name: str) -> Tensor:
         return torch.cat(list(self.pieces(name))).view(self.inputs[0][name].shape)
