@@ -225,13 +225,17 @@ def total(output: Any) -> Tensor:
     Raises:
         UserError: The output holds no such tensor.
     """
-    if isinstance(output, Tensor):
-        return output.sum()
     own = _named(output, "loss")
-    sums = [t.sum() for t in tensors_in(output) if t.is_floating_point() and t is not own]
+    sums = [_sum(t) for t in tensors_in(output) if t.is_floating_point() and t is not own]
     if not sums:
         raise UserError(f"the model returns a {type(output).__name__} without tensors of floats")
-    return torch.stack([part.to(sums[0]) for part in sums]).sum() if len(sums) > 1 else sums[0]
+    return sum(sums[1:], sums[0])
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    """Sum a tensor of any layout; torch does not sum all nested ones."""
+    parts = tensor.unbind() if tensor.is_nested else (tensor,)
+    return torch.stack([part.sum() for part in parts]).sum() if len(parts) > 1 else parts[0].sum()
 
 
 def _named(value: Any, name: str) -> Any:
