@@ -20,7 +20,7 @@ IMAGES = Path("data/images")
 PREDICTOR = Path("data/predictor")
 OUT = Path("data/masks")
 
-LOGGED = {"settings", "density", "seed", "scoring", "recipe", "hardware"}
+LOGGED = {"settings", "include", "exclude", "density", "seed", "scoring", "recipe", "hardware"}
 """Settings of a unit that are logged beside those of its network."""
 
 
@@ -47,7 +47,7 @@ def main() -> None:
             log(stage, unit)
         rows = [store(unit, config) for unit in units]
         targets = {
-            name: network.model_dump(mode="json") for name, network in config.targets.items()
+            name: target.network.model_dump(mode="json") for name, target in config.targets.items()
         }
         MaskTable(targets=targets, masks=rows).save(OUT / "masks.json")
         times = Seconds(units={unit.name: seconds(unit) for unit in units})

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,17 @@ from autos.methods.base import Context, Found, Method
 from autos.network.batches import Batches, Loss, as_loss, cross_entropy, seeded
 from autos.network.cost import counting
 from autos.network.gradients import finite
-from autos.network.prunable import coverage, prunable, uncovered, unwrap
+from autos.network.prunable import (
+    Selectors,
+    chosen,
+    coverage,
+    frozen,
+    leaving_out,
+    prunable,
+    slots,
+    uncovered,
+    unwrap,
+)
 from autos.network.working_copy import named_tensors, random_state
 from autos.predictors import Predictor
 from autos.training.budget import Budget
@@ -39,6 +49,10 @@ class EmptyLayerWarning(UserWarning):
 
 class CoverageWarning(UserWarning):
     """A mask leaves weights of the network out, which are of layers that cannot be pruned."""
+
+
+class FrozenWarning(UserWarning):
+    """A mask leaves weights of the network out, since they do not want a gradient."""
 
 
 def prune(
@@ -75,6 +89,8 @@ def find(
     settings: Mapping[str, Any] | None = None,
     recipe: TrainConfig | None = None,
     hardware: Hardware | None = None,
+    include: Selectors | None = None,
+    exclude: Selectors = (),
 ) -> Found:
     """Find the weights of `model` that `method` would keep, and where to train on from.
 
@@ -98,6 +114,11 @@ def find(
         settings: Hyperparameters of the method; those not named keep their defaults.
         recipe: Recipe of a method that trains; batches have their size and augmentation already.
         hardware: Device and precision of a method that trains.
+        include: The weights to prune: patterns of names ("head", "layer?.*.weight") and types of
+            modules, each for all weights in what it means. None is all that want a gradient; frozen
+            ones (`requires_grad` is False) are pruned only if they are included here.
+        exclude: Weights to leave out of these, in the same form. What is left out stays whole, is
+            not in the mask, and does not count for the density.
 
     Returns:
         What was found, with a mask that keeps exactly round(density * n) of n weights. Where a
@@ -105,11 +126,13 @@ def find(
 
     Raises:
         UserError: No weight can be kept, a weight, score or loss cannot be used, a batch is of the
-            wrong form, a setting is wrong, or a method that trains has no recipe.
+            wrong form, a setting is wrong, `include` or `exclude` means nothing in the model, or a
+            method that trains has no recipe or is to prune frozen weights.
 
     Warns:
         EmptyLayerWarning: Nothing is kept of the layers that it names.
-        CoverageWarning: The mask covers less than 99 % of the network's weights.
+        CoverageWarning: Layers that cannot be pruned hold more than 1 % of the network's weights.
+        FrozenWarning: Frozen weights are left out.
 
     Example:
         >>> import torch
@@ -127,7 +150,15 @@ def find(
         raise UserError(f"the density is above 0 and at most 1, not {density:g}")
     if not isinstance(method, Method):
         method = method.criterion
-    check_prunable(model)
+    left_out, still = _left_out(model, include, exclude)
+    with leaving_out(left_out):
+        check_prunable(model)
+    if still:
+        _warn(
+            f"{_named(still)} {'is' if len(still) == 1 else 'are'} frozen (requires_grad is False) "
+            "and left out: `include` prunes them all the same",
+            FrozenWarning,
+        )
     loss = as_loss(loss)
     context = Context(
         batches,
@@ -139,23 +170,60 @@ def find(
         seed,
     )
     # Leaving inference mode turns gradients on as well.
-    with torch.inference_mode(False), random_state(seed), seeded(batches, seed), counting() as cost:
-        found = replace(method.find(model, context), cost=cost())
+    with (
+        torch.inference_mode(False),
+        random_state(seed),
+        seeded(batches, seed),
+        leaving_out(left_out),
+        counting() as cost,
+    ):
+        found, share = method.find(model, context), coverage(model)
+        found = replace(found, cost=cost(), coverage=share)
+        others = {name: w for name, w in uncovered(model).items() if name not in left_out}
     if empty := found.mask.empty_layers():
         _warn(
             f"density {density:g} keeps nothing in {', '.join(empty)}: no signal passes there",
             EmptyLayerWarning,
         )
-    if (share := coverage(model)) < WHOLE:
-        largest = sorted(uncovered(model).items(), key=lambda item: -item[1].numel())
-        names = [name for name, _ in largest[:NAMED]]
-        more = f" and {len(largest) - NAMED} more" if len(largest) > NAMED else ""
+    if sum(weight.numel() for weight in others.values()) > (1 - WHOLE) * found.mask.total / share:
+        largest = sorted(others, key=lambda name: -others[name].numel())
         _warn(
-            f"the mask covers {100 * share:.1f} % of the network's weights: {', '.join(names)}"
-            f"{more} stay whole; autos.network.prunable.LAYERS tells and takes what can be pruned",
+            f"the mask covers {100 * share:.1f} % of the network's weights: "
+            f"{_named(largest)} stay whole; autos.network.prunable.LAYERS tells and takes what can "
+            "be pruned",
             CoverageWarning,
         )
     return found
+
+
+def _left_out(
+    model: nn.Module, include: Selectors | None, exclude: Selectors
+) -> tuple[set[str], list[str]]:
+    """Return the names of the weights that are not to be pruned, and which of them are frozen.
+
+    The second are those that the caller has not left out.
+    """
+    every = dict.fromkeys(name for name, *_ in slots(model))
+    left_out = chosen(model, exclude, "exclude")
+    still: list[str] = []
+    if include is None:
+        still = [name for name in every if name in frozen(model) - left_out]
+        left_out |= set(still)
+    else:
+        left_out |= every.keys() - chosen(model, include, "include")
+    if every and left_out == every.keys():
+        raise UserError(
+            "all prunable weights are frozen: set requires_grad, or name some in `include`"
+            if still
+            else "`include` and `exclude` leave no weight to prune"
+        )
+    return left_out, still
+
+
+def _named(names: Collection[str]) -> str:
+    """List the first few names."""
+    first = ", ".join(list(names)[:NAMED])
+    return f"{first} and {len(names) - NAMED} more" if len(names) > NAMED else first
 
 
 def _warn(message: str, kind: type[Warning]) -> None:

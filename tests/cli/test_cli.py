@@ -272,6 +272,16 @@ def test_long_names_are_whole_when_the_output_is_no_terminal(autos, folder):
     assert f"{name}.weight" in autos(*arguments(model="long:net"))[1]
 
 
+def test_weights_are_left_out_by_the_patterns_that_are_given(autos):
+    """The network has 12 * 64 and 3 * 12 weights."""
+    assert autos(*arguments(exclude="3"))[0] == 0
+    mask, about = Mask.load("mask.safetensors")
+    assert list(mask.keep) == ["1.weight"] and mask.kept == 77
+    assert about["exclude"] == ["3"] and about["coverage"] == round(768 / 804, 4)
+    code, _, err = autos(*arguments(include="fourth"))
+    assert code == 2 and "include: 'fourth' means no weight of the model" in err
+
+
 def test_noise_is_marked_as_such(autos):
     code, out, _ = autos(*arguments(data="random", shape="64", batch_size=5))
     assert code == 0 and "Scored on noise, not on data" in out

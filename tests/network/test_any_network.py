@@ -25,7 +25,7 @@ from autos.network.prunable import layouts, prunable
 from autos.predictors.autos import AutoS
 from autos.predictors.backbones import BACKBONES
 from autos.predictors.paper import PaperPredictor
-from autos.pruning import EmptyLayerWarning, prune
+from autos.pruning import EmptyLayerWarning, FrozenWarning, prune
 
 CLASSES, TOKENS, WIDTH = 3, 5, 8
 torch.manual_seed(0)
@@ -455,11 +455,27 @@ def test_a_tied_weight_counts_once_and_gets_the_gradients_of_both_uses():
     torch.testing.assert_close(one["encode.weight"], two["encode.weight"] + two["decode.weight"])
 
 
-def test_frozen_weights_are_scored_like_the_others(network, criterion):
+def test_frozen_weights_are_left_out_and_named(network, criterion):
+    names = list(prunable(network.model))
+    network.model.requires_grad_(False)
+    prunable(network.model)[names[0]].requires_grad_(True)
+    with pytest.warns(FrozenWarning, match="frozen") as caught:
+        mask = prune(network.model, criterion, network.batches, density=DENSITY)
+    assert list(mask.keep) == names[:1] and mask.kept == round(DENSITY * mask.total)
+    told = next(each for each in caught if each.category is FrozenWarning)
+    assert told.filename == __file__ and names[1] in str(told.message)
+    wanted = [name for name, weight in prunable(network.model).items() if weight.requires_grad]
+    assert wanted == names[:1]
+
+
+def test_frozen_weights_are_pruned_like_the_others_when_they_are_included(network, criterion):
     free = prune(network.model, criterion, network.batches, density=DENSITY)
     network.model.requires_grad_(False)
-    assert equal(free, prune(network.model, criterion, network.batches, density=DENSITY))
+    asked = prune(network.model, criterion, network.batches, density=DENSITY, include="*")
+    assert equal(free, asked)
     assert not any(parameter.requires_grad for parameter in network.model.parameters())
+    with pytest.raises(UserError, match="all prunable weights are frozen"):
+        prune(network.model, criterion, network.batches, density=DENSITY)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -18,7 +18,8 @@ from autos.config import Config
 from autos.errors import SettingError, UserError, unknown
 from autos.grid.cell import MaskRow, MaskTable
 from autos.grid.finetune import FinetuneConfig
-from autos.grid.masks import Inputs, PruneConfig
+from autos.grid.masks import Inputs, PruneConfig, TargetConfig
+from autos.network.spec import NetworkConfig
 from autos.predictors import PREDICTORS
 from autos.predictors.config import PredictorsConfig
 from stages._params import section
@@ -502,3 +503,10 @@ def test_a_wrong_hardware_section_ends_in_one_line_before_workers_start():
 def test_an_unknown_stage_is_told_with_the_nearest_one(arguments, message):
     (line,) = run_stage(*arguments)
     assert line.startswith(message)
+
+
+def test_a_target_says_which_weights_are_pruned_and_its_network_is_that_without():
+    network = {"architecture": "lenet_5", "images": "photos"}
+    target = TargetConfig.validated({**network, "exclude": ["0"], "include": ["*"]}, "target")
+    assert (target.include, target.exclude) == (["*"], ["0"])
+    assert target.network == NetworkConfig.validated(network, "network")

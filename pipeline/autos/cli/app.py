@@ -174,6 +174,22 @@ def prune(
             "model]",
         ),
     ] = None,
+    include: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATTERN",
+            help="Weights to prune, by the name of a weight or of what holds it, such as "
+            "'layer?.*'. The option can be repeated.  [default: all that are not frozen]",
+        ),
+    ] = [],  # noqa: B006
+    exclude: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATTERN",
+            help="Weights to leave out, in the same form, such as the first layer or the "
+            "classifier. The option can be repeated.",
+        ),
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Find the weights of a model that are worth keeping, and write them as a mask.
@@ -204,6 +220,8 @@ def prune(
         batch_size=batch_size,
         image_size=image_size,
         shape=shape,
+        include=include,
+        exclude=exclude,
     )
     with contextlib.redirect_stdout(sys.stderr):  # A user's code may print.
         facts = command.run()

@@ -20,7 +20,6 @@ from autos.methods import METHODS
 from autos.methods.base import Method
 from autos.network.batches import Loss, cross_entropy
 from autos.network.pretrained import weights_digest
-from autos.network.prunable import coverage
 from autos.network.zoo import build
 from autos.predictors import PREDICTORS
 from autos.predictors.base import SHIPPED
@@ -54,6 +53,8 @@ class PruneCommand:
     batch_size: int | None
     image_size: int
     shape: str | None
+    include: list[str]
+    exclude: list[str]
 
     def run(self) -> Facts:
         """Write the mask; return what `autos inspect` tells of it, and the seconds of scoring.
@@ -84,6 +85,8 @@ class PruneCommand:
                 loss=loss,
                 settings=settings,
                 recipe=recipe,
+                include=self.include or None,
+                exclude=self.exclude,
             )
         seconds = round(time.perf_counter() - start, 3)
         about = {
@@ -96,7 +99,9 @@ class PruneCommand:
             "loss": self.loss or "cross-entropy",
             "mode": self.mode,
             "density": self.density,
-            "coverage": round(coverage(model), 4),
+            "coverage": round(found.coverage or 0, 4),
+            **({"include": self.include} if self.include else {}),
+            **({"exclude": self.exclude} if self.exclude else {}),
             "seed": self.seed,
             "autos": version("autos"),
         }

@@ -4,6 +4,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from autos.compute import Hardware
 from autos.config import Config, Density
 from autos.grid.checks import invert
@@ -14,7 +16,6 @@ from autos.masks.flops import forward_flops
 from autos.methods import METHODS
 from autos.methods.base import Criterion, Method
 from autos.network.batches import Batches
-from autos.network.prunable import coverage
 from autos.network.spec import NetworkConfig
 from autos.predictors import PREDICTORS
 from autos.pruning import CoverageWarning, EmptyLayerWarning, find
@@ -36,6 +37,10 @@ class MaskSettings(Config):
     """Folder of the trained predictors; None if the method is none of them."""
     inverted: bool
     """Whether the lowest scores are kept, as a check of the method's sanity."""
+    include: list[str] | None = None
+    """Patterns of the weights to prune; None is all that are not frozen."""
+    exclude: list[str] = Field(default_factory=list)
+    """Patterns of the weights to leave out."""
     density: Density
     seed: int
     """Seed of the initialisation, of the choice of scoring images, and of random methods."""
@@ -75,6 +80,8 @@ def find_mask(settings: MaskSettings) -> Result:
             settings=settings.settings,
             recipe=settings.recipe,
             hardware=settings.hardware,
+            include=settings.include,
+            exclude=settings.exclude,
         )
     assert found.cost is not None
     image = images.normalize(images.test.images[:1]).to(device)
@@ -85,8 +92,8 @@ def find_mask(settings: MaskSettings) -> Result:
         "epochs": found.cost.epochs(len(images.train)),
         "flops": found.cost.flops(forward),
     }
-    share = coverage(model)
-    covers = {"coverage": round(share, 4)} if share < 1 else {}
+    assert found.coverage is not None
+    covers = {"coverage": round(found.coverage, 4)} if found.coverage < 1 else {}
     return described(found, cost=cost, seconds=found.cost.seconds, **covers)
 
 

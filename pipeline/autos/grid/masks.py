@@ -58,13 +58,27 @@ def _known(name: str, info: ValidationInfo) -> str:
     return name
 
 
+class TargetConfig(NetworkConfig):
+    """A network, and which of its weights are pruned."""
+
+    include: list[str] | None = None
+    """Patterns of the names of weights, or of modules that hold them; None is all weights."""
+    exclude: list[str] = Field(default_factory=list)
+    """Patterns of what is left out of these, and stays whole."""
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The network alone."""
+        return NetworkConfig(**self.model_dump(exclude={"include", "exclude"}))
+
+
 class PruneConfig(Config):
     """Settings of the grid.
 
     Every target is pruned by every method to every density with every seed.
     """
 
-    targets: dict[Name, NetworkConfig] = Field(min_length=1)
+    targets: dict[Name, TargetConfig] = Field(min_length=1)
     """Networks to prune, by a name of one's own."""
     variants: dict[Name, Variant] = Field(default_factory=dict)
     """Methods with hyperparameters of one's own, by a name of one's own."""
@@ -116,7 +130,8 @@ class PruneConfig(Config):
         return chain
 
     def _mask(self, cell: Cell, inputs: "Inputs") -> Unit[MaskSettings]:
-        network, method = self.targets[cell.target], self._method(cell.method)
+        target, method = self.targets[cell.target], self._method(cell.method)
+        network = target.network
         variant = self._variant(cell.method)
         store = find_store(network.images, inputs.images)
         digests = {"images": store_digest(store), **network.digests()}
@@ -132,6 +147,8 @@ class PruneConfig(Config):
             settings=variant.all_settings(),
             predictor=None if method else inputs.predictor,
             inverted=cell.check == INVERT,
+            include=target.include,
+            exclude=target.exclude,
             density=cell.density,
             seed=cell.seed,
             scoring=self.scoring,
@@ -142,7 +159,7 @@ class PruneConfig(Config):
 
     def _check(self, cell: Cell, mask: Unit, inputs: "Inputs") -> Unit[CheckSettings]:
         assert cell.check is not None
-        network = self.targets[cell.target]
+        network = self.targets[cell.target].network
         settings = CheckSettings(
             network=network,
             images=find_store(network.images, inputs.images),

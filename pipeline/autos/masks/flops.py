@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from autos.masks.mask import Mask
+from autos.network.prunable import prunable
 
 
 def forward_flops(model: nn.Module, image: torch.Tensor, mask: Mask) -> tuple[int, int]:
@@ -18,7 +19,7 @@ def forward_flops(model: nn.Module, image: torch.Tensor, mask: Mask) -> tuple[in
     Args:
         model: The network, which is left as it is.
         image: A batch of one image, [1, channels, height, width].
-        mask: Mask of the network.
+        mask: Mask of the network; layers that it does not name count as dense.
 
     Returns:
         Number of operations in the sparse and in the dense network.
@@ -32,13 +33,14 @@ def forward_flops(model: nn.Module, image: torch.Tensor, mask: Mask) -> tuple[in
     root = type(model).__name__
     sparse = dense = 0.0
     layers: Counter[str] = Counter()
-    for name, size in mask.sizes.items():
+    sizes = {name: weight.numel() for name, weight in prunable(model).items()}
+    for name, size in sizes.items():
         layers[name.rpartition(".")[0]] += size
-    for name, density in mask.layer_densities().items():
+    for name, density in {**dict.fromkeys(sizes, 1.0), **mask.layer_densities()}.items():
         layer = name.rpartition(".")[0]
         # Torch calls attention as a whole and its last layer never, which then has no count.
         operations = sum(counts.get(f"{root}.{layer}" if layer else root, {}).values())
-        operations = operations * mask.sizes[name] / layers[layer]
+        operations = operations * sizes[name] / layers[layer]
         dense += operations
         sparse += operations * density
     return round(sparse), round(dense)

@@ -21,7 +21,8 @@ from autos.storage.tensors import read_tensors, write_tensors
 class Mask:
     """Which weights of a network are kept: one boolean tensor per prunable weight.
 
-    A mask never changes. `Mask({**mask.keep, name: changed})` makes another one.
+    Weights that it does not name stay whole. A mask never changes: another one is made by
+    `Mask({**mask.keep, name: changed})`.
 
     Attributes:
         keep: Boolean tensors by parameter name, True for a weight that is kept. They are held in
@@ -88,21 +89,21 @@ class Mask:
         return [name for name in self.keep if not self.bits.count(name)]
 
     def check(self, model: nn.Module) -> dict[str, Tensor]:
-        """Check that the mask fits a model, and return the model's prunable weights by name.
+        """Check that the mask fits a model, and return the weights that it is for by name.
 
         Raises:
-            UserError: They differ from those of the mask in name or shape.
+            UserError: The mask names a weight that the model does not have in this shape.
         """
         weights = prunable(model)
         want = {name: tuple(weight.shape) for name, weight in weights.items()}
         have = self.shapes
-        if want != have:
+        if not have.items() <= want.items():
             name = next(n for n in {**want, **have} if want.get(n) != have.get(n))
             raise UserError(
                 f"mask does not fit the model: {name} is {have.get(name, 'absent')} in the mask "
                 f"and {want.get(name, 'absent')} in the model"
             )
-        return weights
+        return {name: weights[name] for name in have}
 
     def apply_(self, model: nn.Module) -> None:
         """Set the pruned weights of `model` to exactly zero, in place.

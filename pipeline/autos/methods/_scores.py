@@ -211,5 +211,5 @@ def signed_constant_(model: nn.Module, density: float = 1.0) -> None:
 def plain_batch_norm_(model: nn.Module) -> None:
     """Reset BatchNorm in place, to no statistics and to the scale 1 and shift 0 of a plain one."""
     for module in model.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _BatchNorm) and module.training:  # It is in eval mode if frozen.
             module.reset_parameters()

@@ -19,7 +19,13 @@ from autos.masks.selection import Scores, keep_top, kept_by
 from autos.network.batches import Batches, Loss, Prepared, cross_entropy, seeded
 from autos.network.cost import Cost
 from autos.network.prunable import prunable
-from autos.network.working_copy import differentiable, random_state, rewind_, working_copy
+from autos.network.working_copy import (
+    differentiable,
+    random_state,
+    rewind_,
+    settle_frozen_,
+    working_copy,
+)
 from autos.training.budget import Budget
 
 Kind = Literal["score", "iterative", "search", "dynamic"]
@@ -67,6 +73,7 @@ class Found:
             learning rate go on from there.
         trained: Whether nothing is left to train, so that `start` is the final sparse network.
         cost: What finding the mask cost; `autos.find` fills it in.
+        coverage: The share of the network's weights that the mask covers; `autos.find` fills it in.
     """
 
     mask: Mask
@@ -74,6 +81,7 @@ class Found:
     step: int = 0
     trained: bool = False
     cost: Cost | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +216,16 @@ class TrainingMethod(Method[S]):
         """
         if context.budget is None:
             raise UserError(f"{self.name} trains: give a recipe")
+        for name, weight in prunable(model).items():
+            if not weight.requires_grad:
+                raise UserError(
+                    f"{name} is frozen, and {self.name} trains the weights that it prunes: set "
+                    "requires_grad, or leave it out of `include`"
+                )
         total = sum(weight.numel() for weight in prunable(model).values())
         kept_by(context.density, total, total)  # It raises here, not after all the training.
         copy = working_copy(model)
         if not copy.training:  # Pre-trained networks come in eval mode.
             copy.train()
+        settle_frozen_(copy)
         return self.search(copy, context, context.budget)

@@ -1,7 +1,10 @@
 """Which weights of a network can be pruned, by name: the matrices of the layers in `LAYERS`."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autos.errors import UserError
+from autos.errors import UserError, did_you_mean
 
 Axes = Mapping[str, str]
 """What the axes of a layer's weights are, by the attributes that hold them, one letter an axis: "o"
@@ -68,8 +71,9 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     recurrent layers, the packed or separate projections of `nn.MultiheadAttention`, transformers'
     `Conv1D` and its stacked experts, and what else `LAYERS` names. Nothing else is ever pruned: no
     biases, embeddings or normalisation. A weight that several layers share counts once, under its
-    first name, whether it is one parameter or several in one place of the memory; frozen weights
-    count like all others. Wrappers (`torch.compile`, data parallelism) leave no trace in the names.
+    first name, whether it is one parameter or several in one place of the memory. Frozen weights
+    count like all others, and only `leaving_out` takes any away. Wrappers (`torch.compile`, data
+    parallelism) leave no trace in the names.
 
     Raises:
         UserError: A layer's weight is computed from others (parametrized, or under
@@ -78,6 +82,8 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     seen: set[Hashable] = set()
     for name, module, attribute in slots(model):
+        if name in _left_out.get():
+            continue
         weight = getattr(module, attribute)
         if not isinstance(weight, nn.Parameter):
             raise UserError(
@@ -90,8 +96,93 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
+_left_out: ContextVar[Collection[str]] = ContextVar("left_out", default=())
+
+
+@contextlib.contextmanager
+def leaving_out(names: Collection[str]) -> Iterator[None]:
+    """Make these weights count as not prunable inside the block, in a model and all its copies."""
+    token = _left_out.set(names)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
+
+
+Selectors = str | type[nn.Module] | Collection[str | type[nn.Module]]
+"""Patterns of names, as "head" or "*.lora_?", and types of modules. A weight is meant by its own
+name or type and by those of every module that holds it."""
+
+
+def chosen(model: nn.Module, selectors: Selectors, argument: str) -> set[str]:
+    """Return the names of the prunable weights that selectors mean, with all names of a tied one.
+
+    Args:
+        model: The network.
+        selectors: What is meant.
+        argument: Name of the argument, for the error message.
+
+    Raises:
+        UserError: A selector is neither a pattern nor a type, or means nothing in the model.
+    """
+    if isinstance(selectors, (str, type)):
+        selectors = [selectors]
+    if not isinstance(selectors, Collection):
+        raise UserError(f"{argument} takes a list of patterns and types, not {selectors!r:.80}")
+    modules = dict(named_modules(model))
+    parameters = [
+        prefix + name for prefix, module in modules.items() for name in module._parameters
+    ]
+    every = {name: (module, attribute) for name, module, attribute in slots(model)}
+    found: set[str] = set()
+    for selector in selectors:
+        if not isinstance(selector, str) and not _is_module_type(selector):
+            raise UserError(
+                f"{argument} takes patterns of names and types of modules, not {selector!r:.80}"
+            )
+        meant = {name for name in {*every, *parameters} if _means(selector, name, modules)}
+        if not meant:
+            hint = _nearest(selector, [*(prefix[:-1] for prefix in modules), *parameters])
+            raise UserError(f"{argument}: {selector!r} means no weight of the model; {hint}")
+        found |= meant & every.keys()
+    tied = {memory(getattr(*every[name])) for name in found}
+    return {name for name, slot in every.items() if name in found or memory(getattr(*slot)) in tied}
+
+
+def frozen(model: nn.Module) -> set[str]:
+    """Return the names of the prunable weights that want no gradient under any of their names."""
+    places: dict[Hashable, dict[str, Tensor]] = defaultdict(dict)
+    for name, module, attribute in slots(model):
+        weight = getattr(module, attribute)
+        places[memory(weight)][name] = weight
+    return {
+        name
+        for same in places.values()
+        if not any(w.requires_grad or not w.is_floating_point() for w in same.values())
+        for name in same
+    }
+
+
+def _is_module_type(selector: Any) -> bool:
+    return isinstance(selector, type) and issubclass(selector, nn.Module)
+
+
+def _means(selector: str | type[nn.Module], name: str, modules: Mapping[str, nn.Module]) -> bool:
+    parts = name.split(".")
+    prefixes = ["".join(f"{part}." for part in parts[:end]) for end in range(len(parts))]
+    if isinstance(selector, str):
+        names = (name, *(prefix[:-1] for prefix in prefixes[1:]))
+        return any(fnmatchcase(each, selector) for each in names)
+    return any(isinstance(modules.get(prefix), selector) for prefix in prefixes)
+
+
+def _nearest(selector: str | type[nn.Module], names: list[str]) -> str:
+    hint = did_you_mean(selector, names).strip() if isinstance(selector, str) else ""
+    return hint or "model.named_parameters() lists the names"
+
+
 def uncovered(model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a network that cannot be pruned, by name.
+    """Return the weights of a network that cannot be pruned or are left out, by name.
 
     They are the parameters with two axes or more, such as embeddings, that are in no prunable
     weight; biases and the scales of normalisation are no weights.
@@ -116,7 +207,7 @@ def coverage(model: nn.Module) -> float:
 
 
 def slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """Yield the name, layer and attribute of every prunable weight.
+    """Yield the name, layer and attribute of every prunable weight, be it left out or not.
 
     A weight that several layers share is yielded for each of them.
     """

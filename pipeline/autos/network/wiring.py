@@ -71,8 +71,12 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
         UserError: There is attention or recurrence, something else mixes the channels of a layer
             before they reach the next layer, or no prunable layer has a part in the output.
     """
+    weights = prunable(model)
+    for name, layer, attribute in slots(model):
+        if all(weight is not getattr(layer, attribute) for weight in weights.values()):
+            raise UserError(f"{name} is left out, and walks lead through all layers")
     neutral_(model)
-    names = {weight: name for name, weight in prunable(model).items()}
+    names = {weight: name for name, weight in weights.items()}
     layers: dict[nn.Module, str] = {}
     for name, layer, attribute in slots(model):
         if axes_of(layer) not in CHANNELWISE:
@@ -116,8 +120,8 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
 
 
 def neutral_(model: nn.Module) -> None:
-    """Set biases to 0, and all other parameters but the prunable weights to 1."""
-    spared = set(prunable(model).values())
+    """Set biases to 0, and all other parameters but weights of prunable layers to 1."""
+    spared = {getattr(layer, attribute) for _, layer, attribute in slots(model)}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter not in spared:

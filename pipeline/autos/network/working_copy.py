@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from autos.errors import UserError, brief
@@ -106,6 +107,16 @@ def _check_apart(views: list[tuple[str, Tensor]]) -> None:
                 "not: make one of them a function of the other, as in F.linear(x, weight.T)"
             )
         place.fill_(True)
+
+
+def settle_frozen_(scored: nn.Module) -> None:
+    """Put normalisation in frozen parts into eval mode, so that its statistics stay, in place."""
+    for part in scored.modules():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            for module in part.modules():
+                if isinstance(module, _NormBase):
+                    module.eval()
 
 
 @torch.no_grad()
