@@ -4,14 +4,16 @@ import inspect
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from autos.compute import Hardware
-from autos.errors import UserError
+from autos.config import Config
+from autos.errors import UserError, unknown
 from autos.masks.mask import Mask
+from autos.methods import METHODS
 from autos.methods.base import Context, Found, Method
 from autos.network.batches import Batches, Loss, as_loss, cross_entropy, seeded
 from autos.network.cost import counting
@@ -56,7 +58,7 @@ class FrozenWarning(UserWarning):
 
 
 def prune(
-    model: nn.Module, method: Method[Any] | Predictor, batches: Batches, **options: Any
+    model: nn.Module, method: Method[Any] | Predictor | str, batches: Batches, **options: Any
 ) -> Mask:
     """Return the mask of the weights of `model` that `method` would keep.
 
@@ -80,15 +82,15 @@ def prune(
 
 def find(
     model: nn.Module,
-    method: Method[Any] | Predictor,
+    method: Method[Any] | Predictor | str,
     batches: Batches,
     *,
     density: float,
     seed: int = 0,
     loss: Loss = cross_entropy,
     settings: Mapping[str, Any] | None = None,
-    recipe: TrainConfig | None = None,
-    hardware: Hardware | None = None,
+    recipe: TrainConfig | Mapping[str, Any] | None = None,
+    hardware: Hardware | Mapping[str, Any] | None = None,
     include: Selectors | None = None,
     exclude: Selectors = (),
 ) -> Found:
@@ -102,7 +104,8 @@ def find(
 
     Args:
         model: Any network with layers that can be pruned, which `autos.network.prunable` names.
-        method: An `AutoS` or `PaperPredictor`, an entry of `METHODS`, or a `Method` of your own.
+        method: An `AutoS` or `PaperPredictor`, an entry of `METHODS` or its name, or a `Method` of
+            your own.
         batches: Pairs of inputs [n, ...] and labels [n], or dictionaries of the model's arguments
             and "labels"; a list or a loader. A method that scores needs a few of them; a method
             that trains needs all of them, and reads them once an epoch.
@@ -112,7 +115,8 @@ def find(
             torch are, the mean over the samples; `autos.network.batches.as_loss` tells them apart.
             The default is cross-entropy, unless the model returns a loss of its own.
         settings: Hyperparameters of the method; those not named keep their defaults.
-        recipe: Recipe of a method that trains; batches have their size and augmentation already.
+        recipe: Recipe of a method that trains, or a mapping of its settings; batches have their
+            size and augmentation already.
         hardware: Device and precision of a method that trains.
         include: The weights to prune: patterns of names ("head", "layer?.*.weight") and types of
             modules, each for all weights in what it means. None is all that want a gradient; frozen
@@ -148,8 +152,9 @@ def find(
     """
     if not 0 < density <= 1:
         raise UserError(f"the density is above 0 and at most 1, not {density:g}")
-    if not isinstance(method, Method):
-        method = method.criterion
+    method = _method(method)
+    recipe = _settings(TrainConfig, recipe, "recipe")
+    hardware = _settings(Hardware, hardware, "hardware")
     left_out, still = _left_out(model, include, exclude)
     with leaving_out(left_out):
         check_prunable(model)
@@ -194,6 +199,41 @@ def find(
             CoverageWarning,
         )
     return found
+
+
+def _method(given: Any) -> Method[Any]:
+    """Return the method that is meant.
+
+    Raises:
+        UserError: It is none, and no name of one.
+    """
+    if isinstance(given, str):
+        if given not in METHODS:
+            raise UserError(unknown("method", given, METHODS))
+        return METHODS[given]
+    method = given if isinstance(given, type) else getattr(given, "criterion", given)
+    if not isinstance(method, Method):
+        what = f"the class {given.__name__}" if isinstance(given, type) else repr(given)[:80]
+        raise UserError(
+            f"the method is {what}; give an entry of METHODS, its name, or AutoS.load()"
+        )
+    return method
+
+
+C = TypeVar("C", bound=Config)
+
+
+def _settings(kind: type[C], given: Any, argument: str) -> C | None:
+    """Return settings that are given as such or as a mapping.
+
+    Raises:
+        UserError: They are of another type, or not valid.
+    """
+    if given is None or isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise UserError(f"{argument} must be a {kind.__name__} or a dictionary, not {given!r:.80}")
+    return kind.validated(dict(given), argument)
 
 
 def _left_out(

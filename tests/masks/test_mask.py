@@ -419,3 +419,19 @@ def test_a_mask_of_another_model_is_refused_before_anything_changes(mask, conv_n
         getattr(mask, use)(conv_net)
     assert list(conv_net.state_dict()) == list(before)
     assert all(torch.equal(tensor, before[name]) for name, tensor in conv_net.state_dict().items())
+
+
+def test_attention_in_the_form_of_torch_prune_trains_as_one_whose_weights_are_masked():
+    attention = nn.MultiheadAttention(4, 2)
+    mask = Mask({n: torch.rand(w.shape) < 0.5 for n, w in prunable(attention).items()})
+    plain = copy.deepcopy(attention)
+    mask.to_torch_prune(attention)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (attention, plain)]
+    mask.attach(plain, optimizers[1])
+    x = torch.randn(3, 2, 4)
+    for _ in range(3):
+        for model, optimizer in zip((attention, plain), optimizers, strict=True):
+            optimizer.zero_grad()
+            model(x, x, x)[0].square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(attention(x, x, x)[0], plain(x, x, x)[0])

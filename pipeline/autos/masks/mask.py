@@ -201,6 +201,9 @@ class Mask:
             for module, attribute in list(places(inner, weight)):
                 keep = self.keep[name].to(weight.device)
                 torch_prune.custom_from_mask(module, attribute, keep)
+        for module in inner.modules():
+            if isinstance(module, nn.MultiheadAttention):
+                module.register_forward_pre_hook(_prune_projection)
 
     @classmethod
     def from_torch_prune(cls, model: nn.Module) -> Self:
@@ -237,6 +240,12 @@ class Mask:
         """
         keep, about = read_tensors(Path(path), kind="mask", version=1)
         return cls(keep), about
+
+
+def _prune_projection(attention: nn.MultiheadAttention, inputs: Any) -> None:
+    """Compute the pruned weight of attention's last layer, which attention never calls."""
+    for hook in attention.out_proj._forward_pre_hooks.values():
+        hook(attention.out_proj, inputs)
 
 
 class Masked(nn.Module):

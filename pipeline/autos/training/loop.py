@@ -27,6 +27,7 @@ from autos.network.batches import (
     size,
 )
 from autos.network.cost import count
+from autos.network.initialize import LAYOUT
 from autos.network.prunable import prunable
 from autos.training.callbacks import Callback, Loop
 from autos.training.recipe import TrainConfig
@@ -146,7 +147,8 @@ def train(
     module = _Module(
         model, config, as_loss(loss), mask, callbacks, first_step, steps_per_epoch, on_epoch
     )
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if memory_format := getattr(model, LAYOUT, None):
+        module.to(memory_format=memory_format)  # type: ignore[call-overload]
     # Sparse weights decay into denormals, which are slow; zero is as good.
     torch.set_flush_denormal(True)
     try:
