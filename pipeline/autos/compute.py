@@ -17,7 +17,10 @@ class Hardware(Config):
 
     accelerator: str = "auto"
     """Lightning's name of the accelerator; "auto" takes a GPU if there is one."""
-    devices: Literal[1] | Annotated[list[int], Field(min_length=1, max_length=1)] = 1
+    devices: (
+        Literal[1]
+        | Annotated[list[Annotated[int, Field(ge=0, lt=1024)]], Field(min_length=1, max_length=1)]
+    ) = 1
     """One device for each training, or a list with the index of one."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Lightning's name of the precision that networks are trained in."""
@@ -35,7 +38,7 @@ class Hardware(Config):
 class Compute(Hardware):
     """The hardware, and how the units of a stage share it."""
 
-    jobs: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"
+    jobs: Literal["auto"] | Annotated[int, Field(gt=0, le=1024)] = "auto"
     """The number of worker processes; "auto" starts one per core, and 1 computes in the process
     itself."""
 

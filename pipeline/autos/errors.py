@@ -28,6 +28,8 @@ DISK_ERRORS = (
     errno.EISDIR,
     errno.EEXIST,
     errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 )
 """Error numbers of an `OSError` that say something of the user's disk, not of this program."""
 
@@ -126,8 +128,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
-def brief(error: BaseException, limit: int = 200) -> str:
-    """Squeeze the message of an error into one line of at most `limit` characters."""
+def brief(error: object, limit: int = 200) -> str:
+    """Squeeze an error's message, or any text, into one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit]
 
 

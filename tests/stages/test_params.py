@@ -16,12 +16,16 @@ from pydantic import ValidationError
 from autos.compute import Compute, Hardware
 from autos.config import Config
 from autos.errors import SettingError, UserError, unknown
-from autos.grid.cell import MaskRow, MaskTable
+from autos.grid.cell import Cell, MaskRow, MaskTable
+from autos.grid.checks import checked_mask
 from autos.grid.finetune import FinetuneConfig
-from autos.grid.masks import Inputs, PruneConfig, TargetConfig
+from autos.grid.masks import Inputs, PruneConfig, TargetConfig, Variant
+from autos.methods import METHODS
 from autos.network.spec import NetworkConfig
 from autos.predictors import PREDICTORS
 from autos.predictors.config import PredictorsConfig
+from autos.storage.files import replacing
+from autos.work.units import Unit
 from stages._params import section
 from stages._program import WORKERS_IMPORT, problem
 from stages.evaluate import EvaluateConfig
@@ -149,8 +153,8 @@ def test_plain_names_are_accepted(name):
         ("0", "Input should be greater than 0, got 0"),
         ("-1", "Input should be greater than 0, got -1"),
         ("1.5", "Input should be less than or equal to 1, got 1.5"),
-        (".nan", "Input should be less than or equal to 1, got nan"),
-        (".inf", "Input should be less than or equal to 1, got inf"),
+        (".nan", "Input should be a finite number, got nan"),
+        (".inf", "Input should be a finite number, got inf"),
         ("a", "Input should be a valid number, unable to parse string as a number, got 'a'"),
         ("[0.1]", "Input should be a valid number, got [0.1]"),
         ("null", "Input should be a valid number, got None"),
@@ -198,6 +202,21 @@ def test_a_learning_rate_may_be_written_in_any_way(text):
         ("prepare.images", "{}", "at least 1 item"),
         ("evaluate.confidence", "95", "less than 1"),
         ("compute.precision", "64", "'32-true'"),
+        (f"{SOURCE}.seed", str(2**63), "less than or equal to"),
+        (f"{SOURCE}.seed", str(-(2**63)), "greater than or equal to"),
+        (f"{SOURCE}.rounds", str(10**9), "less than or equal to 1000"),
+        (f"{SOURCE}.repetition", str(10**15), "less than or equal to"),
+        (f"{SOURCE}.scoring.per_class", str(10**12), "less than or equal to"),
+        (f"{SOURCE}.width", "1e9", "less than or equal to 1000"),
+        (f"{TRAIN}.lr", ".inf", "finite number"),
+        (f"{TRAIN}.lr", "1e300", "less than or equal to"),
+        (f"{TRAIN}.weight_decay", ".nan", "finite number"),
+        (f"{TRAIN}.epochs", str(10**15), "less than or equal to"),
+        ("train_predictor.autos_paper.lr", ".inf", "finite number"),
+        ("train_predictor.autos_paper.seed", str(-(2**63)), "greater than or equal to"),
+        ("prune.seeds.0", str(2**63), "less than or equal to"),
+        ("prepare.images.fashion_mnist_sample.seed", str(2**63), "less than or equal to"),
+        ("evaluate.confidence", ".nan", "finite number"),
     ],
 )
 def test_other_values_out_of_range_are_refused_by_name(key, value, message):
@@ -510,3 +529,123 @@ def test_a_target_says_which_weights_are_pruned_and_its_network_is_that_without(
     target = TargetConfig.validated({**network, "exclude": ["0"], "include": ["*"]}, "target")
     assert (target.include, target.exclude) == (["*"], ["0"])
     assert target.network == NetworkConfig.validated(network, "network")
+
+
+# --- what no setting can be ---
+
+SEED = "prepare.images.fashion_mnist_sample.seed"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        (SEED, "2026-01-31", "a date, 2026-01-31; put it in quotes if it is a text"),
+        ("prune.targets.lenet_5.images", "2026-01-31 10:00:00", "a date, "),
+        (SEED, str(2**70), "a number of more than 64 bits"),
+        (SEED, "[" * 60 + "]" * 60, "too deep within each other"),
+    ],
+)
+def test_a_date_a_long_number_and_deep_settings_are_named_by_their_key(key, text, message):
+    line = mistake(key, yaml.safe_load(text))
+    assert line.startswith(key) and message in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 5000,
+        "2026-13-45",
+        "!!timestamp x",
+        "!!int x",
+        "!!float x",
+        "[" * 3000 + "]" * 3000,
+        "{[1]: 2}",
+        "!!python/object:os.system x",
+        "\x00",
+        "*missing",
+    ],
+)
+def test_what_yaml_cannot_read_is_told_in_a_line(text):
+    Path("params.yaml").write_bytes(f"evaluate: {text}".encode(errors="surrogateescape"))
+    with pytest.raises(UserError) as error:
+        section(EvaluateConfig, "evaluate")
+    assert str(error.value).startswith("params.yaml: not valid YAML: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a [*a]",
+        "&a {b: *a}",
+        "[&a [x, x, x, x, x, x, x, x, x, x]"
+        + "".join(
+            f", &{one} [{', '.join([f'*{before}'] * 10)}]"
+            for before, one in zip("abcdefghi", "bcdefghij", strict=True)
+        )
+        + "]",
+    ],
+    ids=["list in itself", "mapping in itself", "a thousand million laughs"],
+)
+def test_settings_within_themselves_and_without_end_are_refused(text):
+    Path("params.yaml").write_text(f"prune:\n  variants: {text}\n")
+    with pytest.raises(SettingError, match="too many settings, or too deep within each other"):
+        section(PruneConfig, "prune")
+
+
+def test_a_number_of_thousands_of_digits_is_named_by_its_key():
+    Path("params.yaml").write_text(f"evaluate: {{confidence: {hex(16**5000)}}}")
+    with pytest.raises(SettingError, match=r"^evaluate\.confidence: a number of more than 64 bits"):
+        section(EvaluateConfig, "evaluate")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named():
+    Path("params.yaml").mkdir()
+    with pytest.raises(UserError, match=r"^params\.yaml: Is a directory$"):
+        section(EvaluateConfig, "evaluate")
+
+
+@pytest.mark.parametrize("name", ["a" * 61, "ä" * 31, "a" * 5000])
+def test_a_name_too_long_for_a_file_is_refused(name):
+    networks = {name: shipped()["prune"]["targets"]["lenet_5"]}
+    assert "is longer than the 60 bytes of a name" in mistake("prune.targets", networks)
+
+
+def test_the_longest_names_make_a_file(tmp_path):
+    """The longest of everything that a cell is called by, and what its file's name gets besides."""
+    name, density = "a" * 60, 1.2345678901234567e-9
+    cell = Cell(target=name, method=name, density=density, seed=-(2**62), check="random_ticket")
+    unit = Unit(cell.unit("prune"), checked_mask, EvaluateConfig(), {})
+    longest = unit.path.with_suffix(".mlflow.json").name
+    with replacing(tmp_path / longest) as temporary:
+        temporary.touch()
+
+
+def test_a_density_of_which_nothing_is_kept_is_refused():
+    assert "below 1e-9" in mistake("prune.densities", [1e-300])
+
+
+def test_nesterov_without_momentum_is_refused():
+    recipe = {**shipped()["finetune"]["recipes"]["lenet_5"], "optimizer": "sgd", "nesterov": True}
+    recipe |= {"momentum": 0.0}
+    line = mistake("finetune.recipes.lenet_5", recipe)
+    assert line == f"{RECIPE}: nesterov needs a momentum above 0"
+
+
+def test_settings_in_python_are_checked_alike():
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value, message in ((10**5000, "64 bits"), (deep, "too deep"), ("x" * 10**6, "valid int")):
+        with pytest.raises(SettingError) as error:
+            Variant.validated({"method": "synflow", "settings": {"rounds": value}}, "here")
+        assert message in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_no_number_of_a_method_is_without_a_limit():
+    """Whatever it is, 10**15 rounds, steps or samples would not come to an end."""
+    for method in METHODS.values():
+        for name, kind in method.settings.model_fields.items():
+            if kind.annotation in (int, int | None):
+                with pytest.raises(SettingError, match=name):
+                    method.settings.validated({name: 10**15}, "here")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import model_validator
 
-from autos.config import Config, Density, Name
+from autos.config import Config, Density, Name, Seed
 from autos.storage.records import Record
 
 DENSE = "dense"
@@ -31,7 +31,7 @@ class Cell(Config):
     """Name of a method, a variant of one, or a trained predictor; or `DENSE`."""
     density: Density
     """Fraction of the prunable weights that is kept, in full precision."""
-    seed: int
+    seed: Seed
     """Seed of the initialisation and of all that the method draws."""
     check: Check | None = None
     """The sanity check by which the mask is changed; None is the mask itself."""

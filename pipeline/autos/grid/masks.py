@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from autos.compute import Hardware
-from autos.config import DISTINCT, Config, Density, Name, one_of
+from autos.config import DISTINCT, Config, Density, Name, Seed, one_of
 from autos.errors import UserError, unknown
 from autos.grid.cell import PREDICTOR, Cell, Check
 from autos.grid.checks import INVERT, CheckSettings, checked_mask
@@ -72,6 +72,13 @@ class TargetConfig(NetworkConfig):
         return NetworkConfig(**self.model_dump(exclude={"include", "exclude"}))
 
 
+def _told_briefly(density: float) -> float:
+    """Refuse a density whose decimals would not fit into the name of a file."""
+    if density < 1e-9:
+        raise ValueError("below 1e-9, of which the largest networks keep nothing")
+    return density
+
+
 class PruneConfig(Config):
     """Settings of the grid.
 
@@ -86,9 +93,11 @@ class PruneConfig(Config):
     """Names of methods, of variants, and of trained predictors."""
     checks: Annotated[list[Check], DISTINCT] = Field(default_factory=list)
     """Names of the sanity checks that are made of every mask."""
-    densities: Annotated[list[Density], DISTINCT] = Field(min_length=1)
+    densities: Annotated[list[Annotated[Density, AfterValidator(_told_briefly)]], DISTINCT] = Field(
+        min_length=1
+    )
     """Fractions of the prunable weights that are kept."""
-    seeds: Annotated[list[int], DISTINCT] = Field(min_length=1)
+    seeds: Annotated[list[Seed], DISTINCT] = Field(min_length=1)
     """Seeds of the initialisation and of all that is drawn."""
     scoring: ScoringConfig
     """Choice of the images on which methods score weights."""

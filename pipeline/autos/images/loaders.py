@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from autos.config import Config
+from autos.config import Config, Count
 from autos.images.augmentation import AUGMENTATIONS
 from autos.images.image_set import ImageSet, Split
 
@@ -20,9 +19,9 @@ EVALUATION_BATCH = 500
 class ScoringConfig(Config):
     """The training images on which gradients are taken for scoring, without augmentation."""
 
-    per_class: int = Field(gt=0)
+    per_class: Count
     """Number of images drawn from every class."""
-    batch_size: int = Field(gt=0)
+    batch_size: Count
     """Number of images in a batch."""
     batch_norm: Literal["train", "eval"]
     """Whether gradients are taken with the statistics of the batch, or with the running ones."""

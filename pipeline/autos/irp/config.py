@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from autos.config import Rounds, one_of
+from autos.config import Rounds, Seed, one_of
 from autos.errors import unknown
 from autos.images.loaders import ScoringConfig
 from autos.methods.criteria import CRITERIA
@@ -41,9 +41,9 @@ class SourceConfig(NetworkConfig):
     """Images for the criterion and for the initial gradient."""
     train: TrainConfig
     """Recipe of the training in every round."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initialisation and of the scoring images, and with `repetition` of all else."""
-    repetition: int = 0
+    repetition: int = Field(default=0, ge=-(10**9), le=10**9)
     """Number of the repetition; another one begins with the same weights, but trains with another
     order of the images."""
 

@@ -19,7 +19,7 @@ from autos.methods.schedules import cubic
 from autos.training.budget import Budget
 from autos.training.callbacks import Callback, Loop
 
-Period = Annotated[int, Field(gt=0)]
+Period = Annotated[int, Field(gt=0, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -37,7 +37,7 @@ class Settings(Config):
     drop: float = Field(default=0.14, gt=0, le=1)
     """Target: the share of the kept weights that an update is to drop."""
 
-    interval: int = Field(default=100, gt=0)
+    interval: int = Field(default=100, gt=0, le=10**9)
     """Number of steps from update to update; an epoch, if that is shorter."""
 
     end: float = Field(default=0.95, gt=0, le=1)

@@ -41,7 +41,7 @@ from autos.training.callbacks import Loop
 class Settings(ScoreTraining):
     """Settings of Gem-Miner."""
 
-    freezes: int = Field(default=29, gt=0)
+    freezes: int = Field(default=29, gt=0, le=10_000)
     """Number of freezes, which are evenly spaced."""
 
     regularization: float = Field(default=1e-4, ge=0)

@@ -36,7 +36,7 @@ class Settings(Config):
     alpha: float = Field(default=0.5, gt=0, le=1)
     """Share of a layer's weights that is dropped and grown again at the beginning."""
 
-    interval: int = Field(default=100, gt=0)
+    interval: int = Field(default=100, gt=0, le=10**9)
     """Number of steps from update to update; an epoch, if that is shorter."""
 
     end: float = Field(default=0.75, gt=0, le=1)

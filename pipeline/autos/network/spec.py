@@ -17,7 +17,7 @@ class NetworkConfig(Config):
     architecture: Annotated[str, AfterValidator(known_architecture)]
     """Name of a model, see `autos.network.zoo`; a factory of the user's gets those of the arguments
     `num_classes`, `in_channels`, `image_size` and `width` that it names."""
-    width: float = Field(default=1.0, gt=0)
+    width: float = Field(default=1.0, gt=0, le=1000)
     """Multiplies the number of channels, for architectures that allow it."""
     images: Name
     """Name of a prepared image set."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from autos.config import DISTINCT, Config, Name, one_of
+from autos.config import DISTINCT, Config, Count, Name, Seed, one_of
 from autos.network.features import FEATURES, Feature
 from autos.predictors.backbones import BACKBONES
 from autos.storage.predictor_files import Input
@@ -26,13 +26,13 @@ class PaperConfig(Config):
     """What the network looks at."""
     holdout: float = Field(default=0.1, gt=0, lt=1)
     """Fraction of every source's weights, drawn at random, that is kept out of training."""
-    epochs: int = Field(default=10, gt=0)
+    epochs: Count = 10
     """Number of epochs."""
-    batch_size: int = Field(default=1024, gt=1)
+    batch_size: int = Field(default=1024, gt=1, le=10**9)
     """Number of weights in a batch."""
     lr: float = Field(default=0.01, gt=0)
     """Learning rate of Adam."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first weights, of the holdout, and of what is drawn in training."""
 
 

@@ -16,6 +16,12 @@ import yaml
 
 from autos.errors import DamagedFileError, MissingFileError, UserError, brief
 
+NOT_YAML = (
+    yaml.YAMLError, AttributeError, LookupError, OverflowError, RecursionError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""The exceptions that PyYAML raises, also for a wrong date, a very long number, or deep nesting."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -50,7 +56,9 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: not found") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except NOT_YAML as error:
         raise UserError(f"{path}: not valid YAML: {brief(error)}") from None
 
 

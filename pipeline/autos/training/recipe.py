@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from autos.config import Config, one_of
+from autos.config import Config, Count, one_of
 from autos.images.augmentation import AUGMENTATIONS
 
 
@@ -24,22 +24,22 @@ class TrainConfig(Config):
 
     epochs: int = Field(gt=0, le=100_000)
     """Number of passes over the training images."""
-    batch_size: int = Field(gt=0)
+    batch_size: Count
     """Number of images in a batch."""
     optimizer: Literal["sgd", "adam"]
     """Kind of optimizer."""
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1e6)
     """Learning rate at the beginning."""
     momentum: float = Field(default=0.0, ge=0, lt=1)
     """Momentum of "sgd"."""
     nesterov: bool = False
     """Whether the momentum of "sgd" is Nesterov's."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)
     """Factor of the weights that is added to their gradient."""
     schedule: Literal["multistep", "cosine"]
     """How the learning rate falls: "multistep" multiplies it by `gamma` after each epoch of
     `milestones`, "cosine" takes it to 0, step by step."""
-    milestones: list[int] = Field(default_factory=list)
+    milestones: list[Count] = Field(default_factory=list)
     """Epochs after which the learning rate of "multistep" falls."""
     gamma: float = Field(default=0.1, gt=0, le=1)
     """Factor of the learning rate at a milestone."""
@@ -50,6 +50,8 @@ class TrainConfig(Config):
     def _consistent(self) -> "TrainConfig":
         if self.optimizer == "adam" and (self.momentum or self.nesterov):
             raise ValueError("momentum and nesterov belong to optimizer 'sgd'")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
         if self.schedule == "cosine" and self.milestones:
             raise ValueError("milestones belong to schedule 'multistep'")
         return self

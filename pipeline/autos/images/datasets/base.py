@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from autos.config import Config
+from autos.config import Config, Count
 from autos.errors import UserError, unknown
 
 RAW = Path("data/raw")
@@ -27,9 +27,9 @@ class ImageSource(Config):
     """Fraction of every class's training images that is held out for validation."""
     test: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of every class that is held out as test images, for a folder without them."""
-    size: int | None = Field(default=None, gt=0)
+    size: Count | None = None
     """Side in pixels to which the central squares of images from a folder are resized."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**62)
     """Seed by which images are drawn to be held out."""
 
     @field_validator("kind")

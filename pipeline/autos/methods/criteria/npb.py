@@ -47,7 +47,7 @@ class Settings(Config):
     """Factor of the nodes in the objective; that of the paths is 1 - alpha."""
     beta: float = Field(default=1.0, ge=0)
     """Factor of the non-empty kernels in the objective."""
-    max_per_kernel: int = Field(default=9, gt=0)
+    max_per_kernel: int = Field(default=9, gt=0, le=10**9)
     """Largest number of weights in one kernel, unless the layer's budget needs more."""
 
 
