@@ -510,6 +510,24 @@ def test_training_refuses_the_batches_that_scoring_refuses(form):
         train_once(nn.Linear(3, 3), batches)
 
 
+class Failing(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return torch.zeros(3 + index // 6), index % 3
+
+
+def test_a_loader_that_fails_is_told_in_one_line_in_scoring_and_training():
+    loader = DataLoader(Failing(), batch_size=4)
+    message = "the batches cannot be read: RuntimeError: .*stack expects"
+    with pytest.raises(UserError, match=message) as caught:
+        read(loader)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=message):
+        train_once(nn.Linear(3, 3), loader, steps_per_epoch=2)
+
+
 def test_training_ends_in_one_line_where_a_loader_has_fewer_batches_than_it_says():
     class Short(list):
         def __len__(self):

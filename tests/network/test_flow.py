@@ -169,6 +169,17 @@ def test_nested_tensors_flow_from_input_to_output(layout):
     torch.testing.assert_close(flow_(model, batch)["weight"], expected)
 
 
+@pytest.mark.parametrize("form", ["sparse", "nested"])
+def test_walks_refuse_inputs_that_torch_has_no_derivative_along(form):
+    nested = torch.nested.nested_tensor([X, X[:2]], layout=torch.jagged)
+    model, batch = {
+        "sparse": (Adjacent(), GRAPHS["sparse"][1]),
+        "nested": (nn.Linear(3, 2), (nested, Y[:2])),
+    }[form]
+    with pytest.raises(UserError, match="an input is sparse or nested"):
+        prune(model, METHODS["phew"], [batch], density=0.5)
+
+
 @pytest.mark.parametrize("method", ["synflow", "npb", "phew"])
 def test_methods_without_data_count_the_edges_of_a_graph_alike(method):
     model = Edges()

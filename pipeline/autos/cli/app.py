@@ -124,7 +124,8 @@ def prune(
         str | None,
         typer.Option(
             metavar="LOSS",
-            help="Loss, package.module:function, from the model's output and a batch to a scalar.  "
+            help="Loss, package.module:function, from the model's output and a batch, or from "
+            "logits and target as torch.nn.functional:mse_loss, to a scalar.  "
             "[default: cross-entropy]",
         ),
     ] = None,

@@ -84,7 +84,7 @@ def connections(model: nn.Module, batch: Batch) -> list[Call]:
             raise UserError(f"{name} belongs to {kind}, which connects units by what they hold")
         layers[layer] = names[getattr(layer, attribute)]
 
-    sample = ones(batch)
+    sample = map_tensors(_dense, ones(batch))
     shapes: list[torch.Size] = []
     leaves: list[Tensor] = []
 
@@ -192,6 +192,17 @@ def _pass(
     finally:
         for layer, forward in computing.items():
             layer.forward = forward
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    """Return a tensor of whose layout torch has derivatives along ones.
+
+    Raises:
+        UserError: It is of another layout.
+    """
+    if tensor.is_nested or tensor.layout != torch.strided:
+        raise UserError("an input is sparse or nested, which walks cannot follow: give it dense")
+    return tensor
 
 
 def _varying(tensor: Tensor) -> Tensor:

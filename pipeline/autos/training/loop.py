@@ -22,6 +22,7 @@ from autos.network.batches import (
     cross_entropy,
     logits,
     prepared,
+    read,
     run,
     seeded,
     size,
@@ -198,7 +199,7 @@ class _Resumed:
             self.batches.set_epoch(self.epoch)
         self.epoch += 1
         given = 0
-        for batch in self.batches:
+        for batch in read(self.batches):
             yield batch
             given += 1
         if given < self.steps_per_epoch:

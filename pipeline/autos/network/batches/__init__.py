@@ -3,7 +3,7 @@
 from autos.network.batches.forms import LABELS, Batch, Batches, map_tensors, size
 from autos.network.batches.generators import seeded
 from autos.network.batches.losses import Loss, as_loss, cross_entropy, labels_of, logits, total
-from autos.network.batches.preparing import Prepared, prepared
+from autos.network.batches.preparing import Prepared, prepared, read
 from autos.network.batches.running import run
 from autos.network.batches.sample import ones
 
@@ -20,6 +20,7 @@ __all__ = [
     "map_tensors",
     "ones",
     "prepared",
+    "read",
     "run",
     "seeded",
     "size",

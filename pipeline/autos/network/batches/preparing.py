@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from autos.errors import UserError
+from autos.errors import UserError, brief
 from autos.network.batches.forms import (
     LABELS,
+    NONE,
     Batch,
     Batches,
     described,
@@ -40,13 +41,31 @@ class Prepared:
 
     def __iter__(self) -> Iterator[Batch]:
         if isinstance(self.batches, Iterator):
-            self.batches = list(self.batches)
+            self.batches = list(read(self.batches))
         empty = True
-        for batch in self.batches:
+        for batch in read(self.batches):
             yield prepared(batch, self.device, self.dtype)
             empty = False
         if empty:
             raise UserError("there are no batches to score on")
+
+
+def read(batches: Batches) -> Iterator[Batch]:
+    """Yield the batches.
+
+    Raises:
+        UserError: The loader fails.
+    """
+    try:
+        iterator = iter(batches)
+        while (batch := next(iterator, NONE)) is not NONE:
+            yield batch
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the batches cannot be read: {type(error).__name__}: {brief(error)}"
+        ) from error
 
 
 def prepared(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
