@@ -20,6 +20,7 @@ from autos.network.cost import counting
 from autos.network.gradients import finite
 from autos.network.prunable import (
     Selectors,
+    check_plain,
     chosen,
     coverage,
     frozen,
@@ -155,6 +156,7 @@ def find(
     method = _method(method)
     recipe = _settings(TrainConfig, recipe, "recipe")
     hardware = _settings(Hardware, hardware, "hardware")
+    check_plain(unwrap(model))
     left_out, still = _left_out(model, include, exclude)
     with leaving_out(left_out):
         check_prunable(model)
@@ -279,6 +281,7 @@ def check_prunable(model: nn.Module) -> None:
         UserError: There is no weight to prune, or a weight has no finite values.
     """
     inner = unwrap(model)
+    check_plain(inner)
     for name, tensor in named_tensors(model).items():
         if nn.parameter.is_lazy(tensor):
             raise UserError(f"{name} is not initialised yet: run one batch through the model first")
@@ -290,7 +293,10 @@ def check_prunable(model: nn.Module) -> None:
     weights = prunable(model)
     for name, weight in weights.items():
         if weight.dtype not in PRECISIONS:
-            raise UserError(f"{name} is {weight.dtype}; weights in half to double precision count")
+            raise UserError(
+                f"{name} is {weight.dtype}; weights in half to double precision count"
+                + ("" if weight.is_complex() else ": prune the network before it is quantised")
+            )
         if not finite(weight):
             raise UserError(f"{name} is NaN or infinite in places")
     if not weights:

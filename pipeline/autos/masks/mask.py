@@ -219,6 +219,8 @@ class Mask:
         for name, module, attribute in slots(model):
             mask = getattr(module, f"{attribute}_mask", None)
             weight = getattr(module, attribute if mask is None else f"{attribute}_orig")
+            if weight.numel() == 0:
+                continue
             mask = torch.ones_like(weight) if mask is None else mask
             known = first.setdefault(memory(weight), name)
             if known == name:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from autos.errors import UserError, did_you_mean
 
@@ -64,6 +65,13 @@ TRANSFORMERS: dict[str, Axes | Callable[[Any], Axes]] = {
 """Types of transformers' layers, by patterns of their names, so that it is not imported."""
 
 
+SHARDED = "torch.distributed.fsdp."
+"""What the names of classes that shard a network begin with."""
+
+QUANTISED = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.", "bitsandbytes.nn.")
+"""What the names of classes of quantised layers begin with."""
+
+
 def prunable(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a network that can be pruned, by name, in module order.
 
@@ -75,9 +83,11 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     count like all others, and only `leaving_out` takes any away. Wrappers (`torch.compile`, data
     parallelism) leave no trace in the names.
 
+    Weights without values, [0, n], are left out.
+
     Raises:
         UserError: A layer's weight is computed from others (parametrized, or under
-            `torch.nn.utils.prune`).
+            `torch.nn.utils.prune`), sharded, quantised, sparse or expanded.
     """
     weights: dict[str, Tensor] = {}
     seen: set[Hashable] = set()
@@ -85,11 +95,10 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
         if name in _left_out.get():
             continue
         weight = getattr(module, attribute)
-        if not isinstance(weight, nn.Parameter):
-            raise UserError(
-                f"{name} is computed from other tensors; make it a plain parameter first, with "
-                "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.prune.remove"
-            )
+        if (fault := _fault(module, attribute, weight)) is not None:
+            raise UserError(f"{name} {fault}")
+        if weight.numel() == 0:
+            continue
         if (values := memory(weight)) not in seen:
             seen.add(values)
             weights[name] = weight
@@ -154,7 +163,8 @@ def frozen(model: nn.Module) -> set[str]:
     places: dict[Hashable, dict[str, Tensor]] = defaultdict(dict)
     for name, module, attribute in slots(model):
         weight = getattr(module, attribute)
-        places[memory(weight)][name] = weight
+        if isinstance(weight, nn.Parameter):  # What is computed is refused, not frozen.
+            places[memory(weight)][name] = weight
     return {
         name
         for same in places.values()
@@ -179,6 +189,45 @@ def _means(selector: str | type[nn.Module], name: str, modules: Mapping[str, nn.
 def _nearest(selector: str | type[nn.Module], names: list[str]) -> str:
     hint = did_you_mean(selector, names).strip() if isinstance(selector, str) else ""
     return hint or "model.named_parameters() lists the names"
+
+
+def _fault(module: nn.Module, attribute: str, weight: Tensor) -> str | None:
+    """Say what keeps a weight from being pruned as it is, and what helps; None is nothing."""
+    if not isinstance(weight, nn.Parameter):
+        if f"{attribute}_g" in module._parameters:
+            remedy = "torch.nn.utils.remove_weight_norm"
+        elif f"{attribute}_u" in module._buffers:
+            remedy = "torch.nn.utils.remove_spectral_norm"
+        elif f"{attribute}_mask" in module._buffers:
+            remedy = "torch.nn.utils.prune.remove"
+        else:
+            remedy = "torch.nn.utils.parametrize.remove_parametrizations"
+        return f"is computed from other tensors; make it a plain parameter first, with {remedy}"
+    if is_traceable_wrapper_subclass(weight):
+        kind = type(weight).__name__
+        return f"is a {kind}: prune the network before it is sharded or quantised"
+    if weight.layout != torch.strided:
+        return "is a sparse tensor: make it nn.Parameter(weight.to_dense())"
+    if any(step == 0 < size - 1 for step, size in zip(weight.stride(), weight.shape, strict=True)):
+        return "is expanded from fewer values: make it nn.Parameter(weight.contiguous())"
+    return None
+
+
+def check_plain(model: nn.Module) -> None:
+    """Refuse a network of which parts are compiled, sharded or quantised, and hold no weights.
+
+    Raises:
+        UserError: There is such a part.
+    """
+    for name, module in model.named_modules():
+        what, kind = name or "the model", type(module).__name__
+        bases = [f"{base.__module__}.{base.__name__}" for base in type(module).__mro__]
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(f"{what} is TorchScript: prune the module that it was made of")
+        if any(base.startswith(SHARDED) and base.endswith("DataParallel") for base in bases):
+            raise UserError(f"{what} is a {kind}: prune the network before it is sharded")
+        if any(base.startswith(QUANTISED) for base in bases):
+            raise UserError(f"{what} is a quantised {kind}: prune the network before that")
 
 
 def uncovered(model: nn.Module) -> dict[str, Tensor]:
