@@ -313,6 +313,12 @@ def check_database(uri: str) -> None:
             )
         with replacing(path) as temporary:
             MlflowClient(local_store(path.parent, temporary.name)).search_experiments()
+    for place in (path, path.parent):
+        if not os.access(place, os.R_OK | os.W_OK):
+            raise UserError(
+                f"{place}: cannot be written, as MLflow needs; give yourself the right to, or set "
+                "MLFLOW_TRACKING_URI"
+            )
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
             database.execute("BEGIN IMMEDIATE")

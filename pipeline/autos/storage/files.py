@@ -36,6 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # A full disk comes without a name.
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

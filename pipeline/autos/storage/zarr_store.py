@@ -87,6 +87,9 @@ def write_store(
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # A full disk comes without a name.
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
