@@ -13,6 +13,7 @@ from autos.methods.base import one_round
 from autos.methods.criteria import CRITERIA
 from autos.network.prunable import prunable
 from autos.pruning import prune
+from tests.few_rounds import QUICK
 
 BLIND = {"random", "npb", "ntk_sap", "uniform", "uniform_plus", "erk", "igq", "smart_ratio"}
 """Criteria that do not look at the values of the weights."""
@@ -37,7 +38,7 @@ def network(request):
 
 @pytest.fixture(params=CRITERIA)
 def criterion(request):
-    return CRITERIA[request.param]
+    return QUICK[request.param]
 
 
 def masks_equal(one: Mask, two: Mask) -> bool:
@@ -116,16 +117,16 @@ def test_weights_that_are_nan_are_refused_by_layer(name, mlp, batches):
     with torch.no_grad():
         mlp.fc2.weight[0, 0] = float("nan")
     with pytest.raises(UserError, match=r"fc\d\.weight is NaN"):
-        prune(mlp, CRITERIA[name], batches, density=0.5)
+        prune(mlp, QUICK[name], batches, density=0.5)
 
 
 @pytest.mark.parametrize("name", sorted(BLIND))
 def test_a_blind_criterion_gives_the_same_mask_for_other_weights(name, conv_net, batches):
-    before = prune(conv_net, CRITERIA[name], batches, density=0.4)
+    before = prune(conv_net, QUICK[name], batches, density=0.4)
     with torch.no_grad():
         for parameter in conv_net.parameters():
             parameter.uniform_(-9, 9)
-    assert masks_equal(before, prune(conv_net, CRITERIA[name], batches, density=0.4))
+    assert masks_equal(before, prune(conv_net, QUICK[name], batches, density=0.4))
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -137,6 +138,6 @@ def test_only_criteria_that_leave_batch_statistics_to_the_caller_see_its_choice(
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.1, 9)
     train, evaluate = (
-        prune(conv_net.train(flag), CRITERIA[name], batches, density=0.5) for flag in (True, False)
+        prune(conv_net.train(flag), QUICK[name], batches, density=0.5) for flag in (True, False)
     )
     assert masks_equal(train, evaluate) == (name not in CALLER_CHOOSES)

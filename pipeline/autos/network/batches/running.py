@@ -29,6 +29,8 @@ def run(model: nn.Module, batch: Batch) -> Any:
     count(forward=size(batch))
     try:
         return _call(model, batch)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the model fails on a batch: {type(error).__name__}: {brief(error)}"
