@@ -21,6 +21,7 @@ from autos.network.cost import Cost
 from autos.network.prunable import prunable
 from autos.network.working_copy import (
     differentiable,
+    in_double,
     random_state,
     rewind_,
     settle_frozen_,
@@ -179,8 +180,24 @@ class Criterion(Method[S]):
             order = seeded(prepared.batches, context.seed)
             with random_state(context.seed), order, plain, differentiable(scored):
                 # Selection is part of the block, since scores may be computed when they are read.
-                mask = keep_top(self.score(scored, context), target, within=mask)
+                mask = self._kept(scored, model, context, target, mask)
         return Found(mask)
+
+    def _kept(
+        self, scored: nn.Module, model: nn.Module, context: Context[S], target: float, mask: Mask
+    ) -> Mask:
+        """Return the mask after one round on `scored`."""
+        drawn = context.generator.get_state()
+
+        def kept() -> Mask:
+            return keep_top(self.score(scored, context), target, within=mask)
+
+        def again() -> None:
+            context.generator.set_state(drawn)
+            rewind_(scored, model)
+            mask.apply_(scored)
+
+        return in_double(kept, again) if self.double else kept()
 
     def _targets(self, context: Context[S], present: float) -> list[float]:
         """Return the densities after each round, from the present density on."""

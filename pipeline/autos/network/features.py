@@ -24,7 +24,7 @@ from autos.network.flow import flow_
 from autos.network.gradients import finite, loss_gradient
 from autos.network.prunable import layouts, prunable
 from autos.network.wiring import neutral_, without_normalisation
-from autos.network.working_copy import working_copy
+from autos.network.working_copy import in_double, rewind_, working_copy
 
 Named = Mapping[str, Tensor]
 """Values of every prunable weight, by its name."""
@@ -69,23 +69,27 @@ def features(
     doubled = working_copy(model, double=True).eval()
     weight = next(iter(weights.values()))
     sample = next(iter(Prepared(batches, device=weight.device, dtype=torch.float64)))
-    neutral_(doubled)
-    with without_normalisation(doubled):
-        flows: Named = flow_(doubled, sample)
-    for name, flow in flows.items():
-        if not finite(flow):
+
+    def flow() -> Named:
+        neutral_(doubled)
+        with without_normalisation(doubled):
+            return flow_(doubled, sample)
+
+    flows = in_double(flow, lambda: rewind_(doubled, model))
+    for name, through in flows.items():
+        if not finite(through):
             raise UserError(f"the flow through {name} overflows; autos_paper does without flow")
     flows = _seen(flows, weights, gradients)
     axes = layouts(model)
     for name, weight in weights.items():
-        flow = flows[name]
-        left = flow > 0
-        into = axes[name].by_unit(flow.clamp(min=0))
+        through = flows[name]
+        left = through > 0
+        into = axes[name].by_unit(through.clamp(min=0))
         total = into.sum(dim=tuple(range(1, into.ndim)), keepdim=True)
         unit = axes[name].restored(_log(total).expand_as(into))
         w, g = (_scaled(x.detach(), left) for x in (weight, gradients[name]))
         columns = [
-            _log(flow),
+            _log(through),
             _centred(unit, left),
             _centred((w - STEP * g).abs().add(1e-6).log(), left),
             _centred(torch.tanh(-w * g), left),

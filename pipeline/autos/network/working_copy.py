@@ -4,8 +4,8 @@ import contextlib
 import copy
 import random
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from autos.errors import UserError, brief
 from autos.network.prunable import memory, named_modules, prunable, unwrap
+
+T = TypeVar("T")
 
 
 def working_copy(model: nn.Module, *, double: bool = False) -> nn.Module:
@@ -107,6 +109,57 @@ def _check_apart(views: list[tuple[str, Tensor]]) -> None:
                 "not: make one of them a function of the other, as in F.linear(x, weight.T)"
             )
         place.fill_(True)
+
+
+def in_double(compute: Callable[[], T], again: Callable[[], object]) -> T:
+    """Compute with a copy in double precision, also of a model that makes single precision itself.
+
+    Args:
+        compute: Function that runs the copy.
+        again: Puts back what it changed; it is called before a second run, in which whatever the
+            model makes in single precision is double.
+
+    Raises:
+        UserError: The model fails in both.
+    """
+    try:
+        return compute()
+    except UserError as error:
+        if not isinstance(error.__cause__, RuntimeError):
+            raise
+    again()
+    with _Doubling():
+        return compute()
+
+
+class _Doubling(TorchFunctionMode):
+    """Mode in which tensors become double where single precision is asked for.
+
+    A function that torch does not have in double precision runs in single precision.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = {name: _double(value) for name, value in (kwargs or {}).items()}
+        if function is Tensor.float:
+            return args[0].double()
+        args = tuple(map(_double, args))
+        try:
+            result = function(*args, **kwargs)
+        except NotImplementedError:
+            result = function(*map(_single, args), **{n: _single(v) for n, v in kwargs.items()})
+        single = isinstance(result, Tensor) and result.dtype == torch.float32
+        return result.double() if single else result
+
+
+def _double(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
+
+
+def _single(value: Any) -> Any:
+    is_double = isinstance(value, Tensor) and value.dtype == torch.float64
+    return value.to(torch.float32) if is_double else value
 
 
 def settle_frozen_(scored: nn.Module) -> None:
