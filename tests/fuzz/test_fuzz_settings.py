@@ -120,7 +120,7 @@ def hyperparameters(draw, kind):
     }
 
 
-@cases(quick=6, share=0.1)
+@cases(quick=4, share=0.1)
 @given(data=st.data(), density=st.sampled_from([1e-9, 0.02, 0.1, 0.5, 0.999, 1.0]))
 def test_every_method_ends_with_any_settings(data, density):
     method = data.draw(st.sampled_from(list(METHODS.values())), label="method")
