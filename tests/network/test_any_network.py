@@ -358,7 +358,7 @@ def test_keeps_the_exact_number_and_repeats_with_the_seed(network, name):
             prune(network.model, criterion, network.batches, density=density)
         return
     if (name, network.name) == ("px", "mixture"):  # Its gates depend on where tokens are sent.
-        with pytest.raises(UserError, match="^px needs the same activations in every pass"):
+        with pytest.raises(UserError, match=r"^px needs the same activations in every pass"):
             prune(network.model, criterion, network.batches, density=density)
         return
     mask = prune(network.model, criterion, network.batches, density=density, seed=3)
