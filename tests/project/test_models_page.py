@@ -229,6 +229,20 @@ REFUSED = {
         changed(lambda m: Mask.dense(m).to_torch_prune(m)),
         {},
     ),
+    "a weight under hook-style `weight_norm`": lambda: (
+        changed(lambda m: nn.utils.weight_norm(m[0])),
+        {},
+    ),
+    "a sparse weight": lambda: (
+        changed(lambda m: setattr(m[0], "weight", nn.Parameter(m[0].weight.data.to_sparse()))),
+        {},
+    ),
+    "an expanded weight": lambda: (
+        changed(lambda m: setattr(m[0], "weight", nn.Parameter(torch.ones(5, 1).expand(5, WIDTH)))),
+        {},
+    ),
+    "TorchScript": lambda: (torch.jit.trace(plain(), torch.ones(1, WIDTH)), {}),
+    "frozen weights and no others": lambda: (plain().requires_grad_(False), {}),
     "a lazy layer before its first batch": lambda: (nn.LazyLinear(CLASSES), {}),
     "a layer on the meta device": lambda: (plain().to("meta"), {}),
     "integer weights": lambda: (changed(integers), {}),
