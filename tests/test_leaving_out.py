@@ -70,18 +70,18 @@ def names(model, data, **options):
 @pytest.mark.parametrize(
     ("selectors", "meant"),
     [
-        ("head", {"head.weight"}),
-        (["head.weight"], {"head.weight"}),
-        (["stem", "head"], {"stem.weight", "head.weight"}),
-        ("again", {"stem.weight"}),  # It is one weight under two names.
-        ("blocks.0", {"blocks.0.up.weight", "blocks.0.down.weight"}),
-        ("*.up", {"blocks.0.up.weight", "blocks.1.up.weight"}),
-        ("blocks.?.down.weight", {"blocks.0.down.weight", "blocks.1.down.weight"}),
-        (nn.MultiheadAttention, {"attention.in_proj_weight", "attention.out_proj.weight"}),
-        ([Block], {name for name in EVERY if name.startswith("blocks")}),
-        ([Block, "head"], {name for name in EVERY if name.startswith(("blocks", "head"))}),
-        ("*.bias", set()),  # Biases are no prunable weights, but they are there.
-        ((), set()),
+        ("head", ["head.weight"]),
+        (["head.weight"], ["head.weight"]),
+        (["stem", "head"], ["stem.weight", "head.weight"]),
+        ("again", ["stem.weight"]),  # It is one weight under two names.
+        ("blocks.0", ["blocks.0.up.weight", "blocks.0.down.weight"]),
+        ("*.up", ["blocks.0.up.weight", "blocks.1.up.weight"]),
+        ("blocks.?.down.weight", ["blocks.0.down.weight", "blocks.1.down.weight"]),
+        (nn.MultiheadAttention, ["attention.in_proj_weight", "attention.out_proj.weight"]),
+        ([Block], [name for name in EVERY if name.startswith("blocks")]),
+        ([Block, "head"], [name for name in EVERY if name.startswith(("blocks", "head"))]),
+        ("*.bias", []),  # Biases are no prunable weights, but they are there.
+        ((), []),
     ],
     ids=str,
 )
