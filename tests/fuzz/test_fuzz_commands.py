@@ -46,7 +46,20 @@ FILES = st.sampled_from(
 METHODS = st.sampled_from(
     ["snip", "magnitude", "random", "synflow", "erk", "npb", "autos", "autos_paper", "rigl", "gmp"]
 )
-SETTINGS = st.sampled_from(["rounds=2", "rounds=0", "a", "=", "a=1", "rounds=[", "rounds=.nan"])
+SETTINGS = st.sampled_from(
+    [
+        "a=2001-99-99",
+        "a=" + "9" * 5000,
+        "a=" + "[" * 5000,
+        "rounds=2",
+        "rounds=0",
+        "a",
+        "=",
+        "a=1",
+        "rounds=[",
+        "rounds=.nan",
+    ]
+)
 OPTIONS = {
     "--model": MODEL | CODE,
     "--data": DATA | CODE | FILES,

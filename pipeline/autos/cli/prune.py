@@ -24,6 +24,7 @@ from autos.network.zoo import build
 from autos.predictors import PREDICTORS
 from autos.predictors.base import SHIPPED
 from autos.pruning import find
+from autos.storage.files import NOT_YAML
 from autos.storage.mlflow_models import located
 from autos.storage.tensors import write_tensors
 from autos.training.recipe import TrainConfig
@@ -178,7 +179,7 @@ def parse_settings(pairs: list[str], method: Method[Any]) -> dict[str, Any]:
             raise UserError(f"--set {pair}: must be NAME=VALUE")
         try:
             settings[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except NOT_YAML as error:
             raise UserError(f"--set {pair}: not valid YAML: {brief(error)}") from None
     method.settings.validated(settings, "--set")
     return settings
