@@ -290,7 +290,7 @@ def test_a_wrong_recipe(command, content, words, autos, folder, image_store):
 
 def test_a_training_that_fails_leaves_nothing(autos, folder, image_store):
     (folder / "recipe.yaml").write_text(
-        "{epochs: 3, batch_size: 15, optimizer: sgd, lr: 1.0e+30, schedule: cosine}"
+        "{epochs: 3, batch_size: 15, optimizer: sgd, lr: 1e6, schedule: cosine}"
     )
     result = autos("mode-connectivity", *TRAINING, image_store, "--plot", "p.png")
     mistake(result, "training loss is", "lower the learning rate")

@@ -287,7 +287,7 @@ def test_finished_rounds_are_used_again_and_unfinished_ones_computed(
 
 def test_a_source_may_use_every_criterion_that_orders_weights():
     """What a criterion says of itself decides, not a list of names."""
-    refused = {"uniform", "uniform_plus", "erk", "smart_ratio", "npb", "phew"}
+    refused = {"uniform", "uniform_plus", "erk", "igq", "smart_ratio", "npb", "phew"}
     assert {name for name, criterion in CRITERIA.items() if criterion.places} == refused
     for name in CRITERIA.keys() - refused:
         assert source(criterion=name).criterion == name

@@ -226,14 +226,14 @@ def test_learns_what_can_be_learned(mlp, epoch, images, name):
 
 @pytest.mark.parametrize("name", DYNAMIC)
 def test_a_density_that_keeps_nothing_is_refused_before_any_training(mlp, epoch, name):
-    recipe = TrainConfig(epochs=10**9, batch_size=20, optimizer="adam", lr=1, schedule="cosine")
+    recipe = TrainConfig(epochs=100_000, batch_size=20, optimizer="adam", lr=1, schedule="cosine")
     with pytest.raises(UserError, match=r"density 1e-05 keeps 0 of 804 weights; between 1 and 804"):
         find(mlp, METHODS[name], epoch, density=1e-5, recipe=recipe, hardware=CPU)
 
 
 @pytest.mark.parametrize("name", DYNAMIC)
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice(mlp, epoch, name):
-    recipe = TrainConfig(epochs=3, batch_size=20, optimizer="sgd", lr=1e9, schedule="cosine")
+    recipe = TrainConfig(epochs=3, batch_size=20, optimizer="sgd", lr=1e6, schedule="cosine")
     with pytest.raises(UserError, match=r"training loss is|is NaN"):
         find(mlp, METHODS[name], epoch, density=0.5, recipe=recipe, hardware=CPU)
 

@@ -366,7 +366,7 @@ CHANGES = {
     # What does.
     "the rewinding": (
         "irp/rounds.py",
-        "model = copy.deepcopy(initial)",
+        "model = copied(initial)",
         "model = initial",
         {ROUND},
     ),

@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from autos.config import Config
+from autos.config import Config, Rounds
 from autos.errors import UserError
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
@@ -43,7 +42,7 @@ ACTIVATIONS = {
 class Settings(Config):
     """Settings of path exclusion."""
 
-    rounds: int = Field(default=100, gt=0)
+    rounds: Rounds = 100
     """Number of rounds."""
 
 
