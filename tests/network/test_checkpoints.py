@@ -79,7 +79,12 @@ def test_what_cannot_be_derived_through_checkpoints_is_refused_by_the_cure(name,
         with pytest.raises(UserError, match=cure):
             prune(net(reentrant), CRITERIA[name], BATCHES, density=0.5)
     else:
-        masks = [prune(net(way), CRITERIA[name], BATCHES, density=0.5) for way in (False, None)]
+        try:
+            masks = [prune(net(way), CRITERIA[name], BATCHES, density=0.5) for way in (False, None)]
+        except UserError as error:
+            if "You must implement the jvp function" not in str(error):
+                raise
+            pytest.skip("this torch takes no forward derivative of a checkpoint")
         assert all(map(torch.equal, *(mask.keep.values() for mask in masks)))
 
 
