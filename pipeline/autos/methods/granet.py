@@ -16,7 +16,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from autos.config import Config
 from autos.masks.allocation import erk
 from autos.masks.mask import Mask
 from autos.masks.selection import keep_top
@@ -27,20 +26,14 @@ from autos.training.budget import Budget
 from autos.training.callbacks import Callback, Loop
 
 
-class Settings(Config):
-    """Settings of GraNet."""
-
-    begin: float = Field(default=0.5, gt=0, le=1)
-    """Density at the beginning, unless the final one is higher."""
+class Settings(rigl.Settings):
+    """Settings of GraNet: those of RigL, and the density at the beginning."""
 
     alpha: float = Field(default=0.5, gt=0, le=1)
     """Share of a layer's weights that is dropped and grown again at the beginning."""
 
-    interval: int = Field(default=100, gt=0, le=10**9)
-    """Number of steps from update to update; an epoch, if that is shorter."""
-
-    end: float = Field(default=0.75, gt=0, le=1)
-    """Share of the training after which the mask rests."""
+    begin: float = Field(default=0.5, gt=0, le=1)
+    """Density at the beginning, unless the final one is higher."""
 
 
 class GraNet(Callback):
@@ -55,9 +48,7 @@ class GraNet(Callback):
     def __init__(self, settings: Settings, density: float) -> None:
         self.settings = settings
         self.density = density
-        self.regrowth = rigl.RigL(
-            rigl.Settings(alpha=settings.alpha, interval=settings.interval, end=settings.end)
-        )
+        self.regrowth = rigl.RigL(settings)
 
     def on_start(self, loop: Loop) -> None:
         self.keep = loop.keep

@@ -1,9 +1,12 @@
 """The gradient of the mean loss with respect to the prunable weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from autos.errors import UserError, brief
 from autos.network.batches import Batch, Batches, Loss, as_loss, cross_entropy, run, size
@@ -136,6 +139,23 @@ def check_checkpoints(value: Tensor) -> None:
             "the model uses reentrant checkpoints, which this method cannot derive: give "
             "checkpoint(..., use_reentrant=False), or turn them off"
         )
+
+
+def with_parameters(model: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+    """Return the model with these parameters in the place of its own.
+
+    A checkpoint that it meets as it runs is an error: in the backward pass it would run again, on
+    the model's own parameters.
+    """
+    placed = nn.Module()
+
+    @wraps(model.forward)  # `run` asks for the arguments.
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with torch.autograd.graph.disable_saved_tensors_hooks(NO_CHECKPOINTS):
+            return functional_call(model, dict(parameters), args, kwargs)
+
+    placed.forward = forward
+    return placed
 
 
 def finite(tensor: Tensor) -> bool:

@@ -17,11 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from autos.config import Config, Rounds
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
-from autos.methods.criteria.prospr import with_parameters
 from autos.methods.schedules import exponential
 from autos.network.batches import Batch, logits, map_tensors, run, size
 from autos.network.cost import count
-from autos.network.gradients import check_checkpoints
+from autos.network.gradients import check_checkpoints, with_parameters
 from autos.network.initialize import initialize
 from autos.network.prunable import prunable
 from autos.network.working_copy import copied

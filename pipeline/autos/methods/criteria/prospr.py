@@ -10,21 +10,18 @@ here nothing is lost.
 """
 
 from collections.abc import Mapping
-from functools import wraps
 from itertools import chain, islice, repeat
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from autos.config import Config
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
 from autos.network.batches import Batch, run, size
 from autos.network.cost import count
-from autos.network.gradients import NO_CHECKPOINTS, check_checkpoints, checked, gradient_of
+from autos.network.gradients import check_checkpoints, checked, gradient_of, with_parameters
 from autos.network.hessian import twice_differentiable
 from autos.network.prunable import prunable
 
@@ -86,23 +83,6 @@ def score(model: nn.Module, context: Context[Settings]) -> Scores:
             ends = {name: parameters[place[weight]] for name, weight in weights.items()}
         effect = gradient_of(lambda batch: loss(parameters, batch), ends, batches[-1:])
     return {name: effect[name].mul_(weight.detach()).abs_() for name, weight in weights.items()}
-
-
-def with_parameters(model: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
-    """Return the model with these parameters in the place of its own.
-
-    A checkpoint that it meets as it runs is an error: in the backward pass it would run again, on
-    the model's own parameters.
-    """
-    placed = nn.Module()
-
-    @wraps(model.forward)  # `run` asks for the arguments.
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with torch.autograd.graph.disable_saved_tensors_hooks(NO_CHECKPOINTS):
-            return functional_call(model, dict(parameters), args, kwargs)
-
-    placed.forward = forward
-    return placed
 
 
 CRITERION = Criterion(

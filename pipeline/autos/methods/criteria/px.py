@@ -24,10 +24,10 @@ from autos.config import Config, Rounds
 from autos.errors import UserError
 from autos.masks.selection import Scores
 from autos.methods.base import Context, Criterion
-from autos.methods.criteria.prospr import with_parameters
 from autos.methods.schedules import exponential
 from autos.network.batches import Batch, logits, map_tensors, ones, run
 from autos.network.cost import count
+from autos.network.gradients import with_parameters
 from autos.network.prunable import prunable
 from autos.network.wiring import neutral_, without_normalisation
 from autos.network.working_copy import copied
